@@ -1,0 +1,60 @@
+// Makes a fresh clone ready, once: installs the locked packages and builds dist/. Needs nothing but Node and npm.
+// Skips whatever is up to date, so that a repeated start neither installs nor builds.
+import { execSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const cache = path.join(root, 'node_modules', '.cache', 'orthant');
+
+/** Digest of the named files and folders: their paths and contents. */
+function digest(names) {
+  const hash = createHash('sha256');
+  const visit = (name) => {
+    const full = path.join(root, name);
+    if (name === 'src/binary.ts' || name === 'assembly/build') return; // written by the build itself
+    let entries = null;
+    try {
+      entries = readdirSync(full).sort();
+    } catch {}
+    if (entries) for (const entry of entries) visit(`${name}/${entry}`);
+    else hash.update(name).update('\0').update(readFileSync(full)).update('\0');
+  };
+  names.forEach(visit);
+  return hash.digest('hex');
+}
+
+function once(step, names, present, command) {
+  const stamp = path.join(cache, step);
+  const now = digest(names);
+  if (
+    present.every((file) => existsSync(path.join(root, file))) &&
+    existsSync(stamp) &&
+    readFileSync(stamp, 'utf8') === now
+  )
+    return;
+  console.error(`orthant: ${command}`);
+  execSync(command, { cwd: root, stdio: ['ignore', 2, 2] });
+  mkdirSync(cache, { recursive: true });
+  writeFileSync(stamp, now);
+}
+
+try {
+  once(
+    'install',
+    ['package-lock.json'],
+    ['node_modules/assemblyscript', 'node_modules/typescript'],
+    'npm ci --no-audit --no-fund',
+  );
+  once(
+    'build',
+    ['assembly', 'src', 'asconfig.json', 'tsconfig.json', 'package-lock.json'],
+    ['dist/index.js', 'dist/orthant.wasm'],
+    'npm run --silent build',
+  );
+} catch (error) {
+  console.error(`orthant: set-up stopped: ${error.message}`);
+  process.exit(1);
+}

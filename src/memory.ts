@@ -1,0 +1,168 @@
+import { rangeError } from './check.js';
+
+const PAGE = 65536;
+/** One page less than 4 GiB, so that the end of a region is always an address too: 2^32 would wrap to 0 in a kernel. */
+const MAX_BYTES = 65535 * PAGE;
+/** Regions start on cache lines, so that a 16-byte load never straddles two. */
+const ALIGNMENT = 64;
+/** Byte 0 stays free: no region has address 0. */
+const BASE = 64;
+
+interface Region {
+  ptr: number;
+  bytes: number;
+}
+
+/**
+ * One WebAssembly.Memory of up to 4 GiB (less a page), cut into named regions. This file is the one owner of addresses.
+ *
+ * A region keeps its contents when it grows, but may move: ask for its address again after every `reserve`. Views are
+ * made afresh when the memory has grown; the getters below always return live ones over the whole memory, to be indexed
+ * with `ptr >>> 2`. Addresses reach 2^32 - 1: kernels return them signed, so `>>> 0` whatever a kernel returns.
+ */
+export class LinearMemory {
+  readonly memory: WebAssembly.Memory;
+  readonly maxBytes: number;
+  #regions: Map<string, Region> = new Map();
+  #f32: Float32Array = new Float32Array(0);
+  #u32: Uint32Array = new Uint32Array(0);
+  #u8: Uint8Array = new Uint8Array(0);
+
+  constructor(maxBytes: number = MAX_BYTES) {
+    this.maxBytes = Math.min(maxBytes, MAX_BYTES);
+    this.memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_BYTES / PAGE });
+  }
+
+  /** All of the memory as floats. */
+  get f32(): Float32Array {
+    if (this.#f32.buffer !== this.memory.buffer) this.#f32 = new Float32Array(this.memory.buffer);
+    return this.#f32;
+  }
+
+  /** All of the memory as unsigned words. */
+  get u32(): Uint32Array {
+    if (this.#u32.buffer !== this.memory.buffer) this.#u32 = new Uint32Array(this.memory.buffer);
+    return this.#u32;
+  }
+
+  /** All of the memory as bytes. */
+  get u8(): Uint8Array {
+    if (this.#u8.buffer !== this.memory.buffer) this.#u8 = new Uint8Array(this.memory.buffer);
+    return this.#u8;
+  }
+
+  /** Address of a region, 0 while it has never been reserved. */
+  ptr(name: string): number {
+    return this.#regions.get(name)?.ptr ?? 0;
+  }
+
+  /** Bytes that a region can hold, 0 while it has never been reserved. */
+  capacity(name: string): number {
+    return this.#regions.get(name)?.bytes ?? 0;
+  }
+
+  /** Bytes in use by part, and of the memory as a whole. */
+  usage(): Record<string, number> {
+    const parts: Record<string, number> = {};
+    for (const [name, region] of this.#regions) parts[name] = region.bytes;
+    parts.total = this.memory.buffer.byteLength;
+    return parts;
+  }
+
+  /**
+   * Address of a region of at least `bytes`, old contents kept. A region that must grow takes at least a quarter more
+   * than it had, so that many small additions copy each byte a bounded number of times; a new one is exactly `bytes`.
+   *
+   * Throws a RangeError (ERR_OUT_OF_MEMORY) with the bytes needed in one piece and available so; then nothing has changed.
+   */
+  reserve(name: string, bytes: number): number {
+    const old = this.#regions.get(name);
+    if (old && old.bytes >= bytes) return old.ptr;
+    const wanted = roundUp(bytes);
+    const roomy = old ? Math.max(wanted, roundUp(Math.ceil(old.bytes * 1.25))) : wanted;
+    // A generous region that does not fit is tried again at its exact size before it is refused.
+    const region = this.#place(name, old, roomy) ?? this.#place(name, old, wanted);
+    if (!region) throw this.#outOfMemory(name, wanted);
+    if (old && old.ptr !== region.ptr) this.u8.copyWithin(region.ptr, old.ptr, old.ptr + old.bytes);
+    this.#regions.set(name, region);
+    return region.ptr;
+  }
+
+  /** Gives a region's bytes back for others to use. Its contents are lost. */
+  release(name: string): void {
+    this.#regions.delete(name);
+  }
+
+  /** Hands one region's bytes to another name, which loses what it had. */
+  rename(from: string, to: string): void {
+    const region = this.#regions.get(from);
+    this.#regions.delete(from);
+    if (region) this.#regions.set(to, region);
+    else this.#regions.delete(to);
+  }
+
+  /** Finds room for `bytes`: in place, in a gap, or at the end, growing the memory. Null when it does not fit. */
+  #place(name: string, old: Region | undefined, bytes: number): Region | null {
+    const taken = [...this.#regions].sort((a, b) => a[1].ptr - b[1].ptr);
+    let gapStart = BASE;
+    let best: Region | null = null;
+    let bestGap = Infinity;
+    for (let i = 0; i <= taken.length; i++) {
+      const gapEnd = i < taken.length ? taken[i][1].ptr : this.maxBytes;
+      // A region may also swallow the gap right behind it, and then need not move.
+      const inPlace = i > 0 && taken[i - 1][0] === name && old;
+      if (inPlace && gapEnd - old.ptr >= bytes && this.#grow(old.ptr + bytes)) return { ptr: old.ptr, bytes };
+      const gap = gapEnd - gapStart;
+      if (gap >= bytes && gap < bestGap) {
+        best = { ptr: gapStart, bytes };
+        bestGap = gap;
+      }
+      if (i < taken.length) gapStart = taken[i][1].ptr + taken[i][1].bytes;
+    }
+    return best && this.#grow(best.ptr + best.bytes) ? best : null;
+  }
+
+  /** Makes the memory reach `end`; in steps of a quarter, at least 1 MiB, since every step costs all views. */
+  #grow(end: number): boolean {
+    const now = this.memory.buffer.byteLength;
+    if (end <= now) return true;
+    const step = Math.min(Math.max(end, now * 1.25, now + (1 << 20)), this.maxBytes);
+    for (const target of [step, end]) {
+      const pages = Math.ceil(target / PAGE) - now / PAGE;
+      if (now / PAGE + pages > MAX_BYTES / PAGE) continue;
+      try {
+        this.memory.grow(pages);
+        return true;
+      } catch {} // the engine refuses with a RangeError: try the smaller step, then give up
+    }
+    return false;
+  }
+
+  #outOfMemory(name: string, needed: number): RangeError {
+    // Where the limit leaves room, it was the engine that refused to grow: then only the present memory counts.
+    const limited = this.#largestPiece(name, this.maxBytes);
+    const available = limited < needed ? limited : this.#largestPiece(name, this.memory.buffer.byteLength);
+    const error = rangeError(
+      'ERR_OUT_OF_MEMORY',
+      `memory: expected ${needed} bytes in one piece for ${name}, got at most ${available} (limit ${this.maxBytes}); split the rows over several indexes`,
+    );
+    error.name = 'OutOfMemoryError';
+    return Object.assign(error, { needed, available });
+  }
+
+  /** Bytes of the longest piece below `end` that a region could have: a gap, or its own place and the gap behind it. */
+  #largestPiece(name: string, end: number): number {
+    let largest = 0;
+    let pieceStart = BASE;
+    for (const [other, region] of [...this.#regions].sort((a, b) => a[1].ptr - b[1].ptr)) {
+      largest = Math.max(largest, region.ptr - pieceStart);
+      // A region may not overlap itself when it moves, so the gap before its own place ends there.
+      pieceStart = other === name ? region.ptr : region.ptr + region.bytes;
+    }
+    return Math.max(largest, end - pieceStart);
+  }
+}
+
+function roundUp(bytes: number): number {
+  return Math.ceil(Math.max(bytes, 1) / ALIGNMENT) * ALIGNMENT;
+}

@@ -1,0 +1,178 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { posix } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
+import { describe, expect, it } from 'vitest';
+
+const SOURCE = fileURLToPath(new URL('../src/', import.meta.url));
+
+/** The core by layers, lowest first; a file imports from lower layers only, except for the pairs below. */
+const LAYERS: readonly (readonly string[])[] = [
+  ['binary', 'check', 'kernels', 'memory', 'neighbors', 'plan'], // bytes, exports, arguments, results: nothing of hashing
+  ['buckets', 'cells', 'exact', 'labels', 'random', 'rows', 'snapshot', 'space', 'tuning'], // one idea each
+  ['engine'], // composes cells, rows, space and tuning's contract into the stages of a query
+  ['bit-sampling-lsh', 'hyperplane-lsh', 'vector-index'], // compose
+  ['index'], // names only
+];
+/** Imports within a layer that are allowed: who may read whom. */
+const WITHIN: Record<string, readonly string[]> = {
+  kernels: ['binary', 'check'],
+  memory: ['check'],
+  neighbors: ['check', 'kernels', 'memory'],
+  plan: ['kernels', 'memory'],
+  tuning: ['cells'],
+};
+/** Layer 4: each reads the public door, its platform, and the doors of the others. */
+const ADAPTERS = ['cli', 'cluster', 'node', 'workers'];
+const CORE_PACKAGES = ['@assemblyscript/loader'];
+const PLATFORM_NAMES = ['process', 'Buffer', 'window', 'document'];
+
+/** Every module that a source names in an import, an export, `import()`, or an import type. */
+function importsOf(tree: ts.SourceFile): string[] {
+  const imports: string[] = [];
+  const visit = (node: ts.Node): void => {
+    if ((ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) && node.moduleSpecifier) {
+      imports.push((node.moduleSpecifier as ts.StringLiteral).text);
+    } else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
+      const [module] = node.arguments;
+      imports.push(ts.isStringLiteralLike(module) ? module.text : 'a computed name');
+    } else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) {
+      imports.push((node.argument.literal as ts.StringLiteral).text);
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(tree);
+  return imports;
+}
+
+/** Names of a platform that a source uses, in code rather than in comments or strings. */
+function platformNamesOf(tree: ts.SourceFile): string[] {
+  const names = new Set<string>();
+  const visit = (node: ts.Node): void => {
+    if (ts.isIdentifier(node) && PLATFORM_NAMES.includes(node.text)) names.add(node.text);
+    ts.forEachChild(node, visit);
+  };
+  visit(tree);
+  return [...names];
+}
+
+function layerOf(name: string): number {
+  return LAYERS.findIndex((names) => names.includes(name));
+}
+
+/** What a source breaks; `file` is its path below src/. */
+function breaches(file: string, text: string): string[] {
+  const tree = ts.createSourceFile(file, text, ts.ScriptTarget.ES2022, true);
+  const found: string[] = [];
+  const folder = posix.dirname(file);
+  const name = file.replace(/\.ts$/, '');
+  const isAdapter = ADAPTERS.includes(folder.split('/')[0]);
+  const layer = layerOf(name);
+  if (!isAdapter && layer < 0) found.push(`${file} is in no layer`);
+
+  for (const module of importsOf(tree)) {
+    if (!module.startsWith('.')) {
+      if (!isAdapter && !CORE_PACKAGES.includes(module)) found.push(`${file} imports ${module}`);
+      continue;
+    }
+    if (!module.endsWith('.js')) found.push(`${file} imports ${module}, which does not end in .js`);
+    const target = posix.join(folder, module).replace(/\.js$/, '');
+    const isAllowed = isAdapter
+      ? target === 'index' ||
+        target.startsWith(`${folder.split('/')[0]}/`) ||
+        ADAPTERS.some((adapter) => target === `${adapter}/index`)
+      : layerOf(target) >= 0 && (layerOf(target) < layer || WITHIN[name]?.includes(target));
+    if (!isAllowed) found.push(`${file} imports ${target}`);
+  }
+  if (!isAdapter) for (const used of platformNamesOf(tree)) found.push(`${file} uses ${used}`);
+  return found;
+}
+
+describe('the layers of src/', () => {
+  const files = readdirSync(SOURCE, { recursive: true, encoding: 'utf8' })
+    .map((file) => file.replaceAll('\\', '/'))
+    .filter((file) => file.endsWith('.ts'))
+    .sort();
+
+  it.each(files)('hold in %s', (file) => {
+    expect(breaches(file, readFileSync(SOURCE + file, 'utf8'))).toEqual([]);
+  });
+
+  it('are read from the files that are there', () => {
+    expect(files).toEqual(expect.arrayContaining(['check.ts', 'index.ts', 'memory.ts', 'node/index.ts']));
+  });
+});
+
+describe('a breach of the layers is found when', () => {
+  it.each([
+    ['a file imports upward', 'memory.ts', "import { cells } from './cells.js';", 'memory.ts imports cells'],
+    [
+      'a file imports a peer',
+      'exact.ts',
+      "import { gather } from './buckets.js';",
+      'exact.ts imports buckets',
+    ],
+    [
+      'only a type is imported',
+      'exact.ts',
+      "import type { A } from './labels.js';",
+      'exact.ts imports labels',
+    ],
+    ['a name is passed on', 'cells.ts', "export { a } from './index.js';", 'cells.ts imports index'],
+    ['an import is dynamic', 'check.ts', "await import('./exact.js');", 'check.ts imports exact'],
+    ['a type is imported in place', 'check.ts', "type A = import('./exact.js').A;", 'check.ts imports exact'],
+    [
+      'the core imports an adapter',
+      'index.ts',
+      "export * from './node/index.js';",
+      'index.ts imports node/index',
+    ],
+    [
+      'the core imports a module of Node',
+      'exact.ts',
+      "import fs from 'node:fs';",
+      'exact.ts imports node:fs',
+    ],
+    ['the core imports a package', 'exact.ts', "import 'fast-check';", 'exact.ts imports fast-check'],
+    [
+      'an adapter reaches past the door',
+      'node/files.ts',
+      "import '../memory.js';",
+      'node/files.ts imports memory',
+    ],
+    [
+      'an adapter reads the inside of another',
+      'cli/run.ts',
+      "import '../node/files.js';",
+      'cli/run.ts imports node/files',
+    ],
+    ['a file is unknown', 'utils.ts', '', 'utils.ts is in no layer'],
+    [
+      'an ending is missing',
+      'exact.ts',
+      "import './check';",
+      'exact.ts imports ./check, which does not end in .js',
+    ],
+    ['the core reads the process', 'exact.ts', 'const { env } = process;', 'exact.ts uses process'],
+    [
+      'the core reads it through the global object',
+      'exact.ts',
+      'globalThis.process.exit();',
+      'exact.ts uses process',
+    ],
+    ['the core uses Buffer', 'exact.ts', 'Buffer.from([]);', 'exact.ts uses Buffer'],
+    ['the core uses window', 'exact.ts', 'window.alert();', 'exact.ts uses window'],
+    ['the core uses document', 'exact.ts', 'document.body;', 'exact.ts uses document'],
+  ])('%s', (_, file, text, breach) => {
+    expect(breaches(file, text)).toEqual([breach]);
+  });
+
+  it('and what is allowed is not', () => {
+    expect(breaches('tuning.ts', "import './cells.js'; import './memory.js';")).toEqual([]);
+    expect(breaches('vector-index.ts', "import './exact.js'; // process, Buffer: 'window'")).toEqual([]);
+    expect(breaches('kernels.ts', "import '@assemblyscript/loader'; import './binary.js';")).toEqual([]);
+    expect(
+      breaches('cli/main.ts', "import '../index.js'; import '../node/index.js'; import './x.js'; process;"),
+    ).toEqual([]);
+  });
+});
