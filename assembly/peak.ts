@@ -1,0 +1,42 @@
+// The machine's peak of 128-bit multiply and add, to measure other kernels against. Not a part of the product:
+// bench/peak.ts compiles it by itself.
+
+/**
+ * `turns` times eight products and eight sums of four lanes in registers: 64 operations a turn.
+ *
+ * data  f32 × 24   read; small numbers, so that the sums stay finite
+ *
+ * Two operands are loaded in each turn, so that no product can be moved out of the loop; eight sums hide the latency of
+ * an addition. Returns a lane, so that the work has a result.
+ */
+export function multiplyAdd(data: usize, turns: u32): f32 {
+  const y0 = v128.load(data, 32);
+  const y1 = v128.load(data, 48);
+  const y2 = v128.load(data, 64);
+  const y3 = v128.load(data, 80);
+  let a0 = f32x4.splat(0);
+  let a1 = a0;
+  let a2 = a0;
+  let a3 = a0;
+  let b0 = a0;
+  let b1 = a0;
+  let b2 = a0;
+  let b3 = a0;
+  for (let i: u32 = 0; i < turns; i++) {
+    // Always the same two places, but the engine cannot know.
+    const at = data + <usize>(i & turns & 0x80000000);
+    const x = v128.load(at);
+    a0 = f32x4.add(a0, f32x4.mul(x, y0));
+    a1 = f32x4.add(a1, f32x4.mul(x, y1));
+    a2 = f32x4.add(a2, f32x4.mul(x, y2));
+    a3 = f32x4.add(a3, f32x4.mul(x, y3));
+    const z = v128.load(at, 16);
+    b0 = f32x4.add(b0, f32x4.mul(z, y0));
+    b1 = f32x4.add(b1, f32x4.mul(z, y1));
+    b2 = f32x4.add(b2, f32x4.mul(z, y2));
+    b3 = f32x4.add(b3, f32x4.mul(z, y3));
+  }
+  const a = f32x4.add(f32x4.add(a0, a1), f32x4.add(a2, a3));
+  const b = f32x4.add(f32x4.add(b0, b1), f32x4.add(b2, b3));
+  return f32x4.extract_lane(f32x4.add(a, b), 0);
+}

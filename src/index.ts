@@ -1,0 +1,15 @@
+export type { BucketStats } from './buckets.js';
+export type { ErrorCode } from './check.js';
+export { distanceMatrix, exactSearch, exactSearchBatch } from './exact.js';
+export {
+  type Explanation,
+  HyperplaneLsh,
+  type HyperplaneLshOptions,
+  type HyperplaneLshStats,
+  type SearchOptions,
+  type TableExplanation,
+} from './hyperplane-lsh.js';
+export { type InitOptions, init } from './kernels.js';
+export { classify, countVotes, regress, type VoteOptions } from './labels.js';
+export type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
+export { RandomGenerator } from './random.js';

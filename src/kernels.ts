@@ -1,0 +1,323 @@
+import { instantiateSync } from '@assemblyscript/loader';
+import { binary } from './binary.js';
+import { rangeError, typeError } from './check.js';
+
+/**
+ * The kernels, as assembly/index.ts exports them; their docstrings there give formula, regions and layouts.
+ * Every address and count is a u32; results come back signed, so callers write `>>> 0` on addresses.
+ */
+export interface Kernels {
+  squaredL2(query: number, rows: number, count: number, stride: number, out: number): void;
+  dot(query: number, rows: number, count: number, stride: number, out: number): void;
+  squaredL2Gathered(
+    query: number,
+    rows: number,
+    ids: number,
+    count: number,
+    stride: number,
+    out: number,
+  ): void;
+  dotGathered(query: number, rows: number, ids: number, count: number, stride: number, out: number): void;
+  squaredNorms(rows: number, count: number, stride: number, out: number): void;
+  inverseLengths(rows: number, count: number, stride: number, least: number, out: number): number;
+  padRows(packed: number, count: number, dimensions: number, stride: number, rows: number): void;
+  firstUnfit(floats: number, count: number, limit: number): number;
+
+  packPlanes(
+    planes: number,
+    planeCount: number,
+    planeStride: number,
+    dimensions: number,
+    packed: number,
+  ): void;
+  margins(
+    rows: number,
+    count: number,
+    stride: number,
+    dimensions: number,
+    packed: number,
+    planeCount: number,
+    out: number,
+  ): void;
+  signBits(
+    rows: number,
+    count: number,
+    stride: number,
+    dimensions: number,
+    packed: number,
+    planeCount: number,
+    out: number,
+  ): void;
+  keys(
+    signs: number,
+    count: number,
+    signBytes: number,
+    tables: number,
+    bits: number,
+    keyStride: number,
+    out: number,
+  ): void;
+
+  hadamard(x: number, width: number): void;
+  rotate(
+    rows: number,
+    count: number,
+    stride: number,
+    mean: number,
+    signs: number,
+    rounds: number,
+    dimensions: number,
+    out: number,
+  ): void;
+
+  hamming(query: number, codes: number, count: number, words: number, out: number): void;
+  hammingGathered(query: number, codes: number, ids: number, count: number, words: number, out: number): void;
+
+  offer(heap: number, size: number, k: number, score: number, id: number): number;
+  rank(
+    scores: number,
+    ids: number,
+    firstId: number,
+    count: number,
+    k: number,
+    heap: number,
+    size: number,
+  ): number;
+  drain(heap: number, size: number, ids: number, scores: number): void;
+  fillHeap(heap: number, k: number): void;
+  rankRows(
+    metric: number,
+    query: number,
+    queryScale: number,
+    rows: number,
+    scales: number,
+    firstId: number,
+    count: number,
+    stride: number,
+    k: number,
+    heap: number,
+    size: number,
+    scratch: number,
+  ): number;
+  rankGathered(
+    metric: number,
+    query: number,
+    queryScale: number,
+    rows: number,
+    scales: number,
+    ids: number,
+    count: number,
+    stride: number,
+    k: number,
+    heap: number,
+    size: number,
+    scratch: number,
+  ): number;
+  rankBlock(
+    metric: number,
+    rows: number,
+    bases: number,
+    factors: number,
+    scales: number,
+    firstId: number,
+    count: number,
+    stride: number,
+    queries: number,
+    queryCount: number,
+    packed: number,
+    state: number,
+    scratch: number,
+    k: number,
+    heaps: number,
+  ): void;
+
+  sortKeys(
+    keys: number,
+    keyStride: number,
+    count: number,
+    tables: number,
+    shift: number,
+    slots: number,
+    offsets: number,
+    ids: number,
+  ): void;
+  chainKeys(
+    keys: number,
+    keyStride: number,
+    first: number,
+    count: number,
+    tables: number,
+    shift: number,
+    slots: number,
+    heads: number,
+    links: number,
+    linkStride: number,
+    tailFirst: number,
+  ): void;
+  gatherSorted(
+    wanted: number,
+    wantedStride: number,
+    probes: number,
+    tables: number,
+    keys: number,
+    keyStride: number,
+    shift: number,
+    slots: number,
+    offsets: number,
+    ids: number,
+    idStride: number,
+    marks: number,
+    epoch: number,
+    out: number,
+    found: number,
+  ): number;
+  gatherChained(
+    wanted: number,
+    wantedStride: number,
+    probes: number,
+    tables: number,
+    keys: number,
+    keyStride: number,
+    shift: number,
+    slots: number,
+    heads: number,
+    links: number,
+    linkStride: number,
+    tailFirst: number,
+    marks: number,
+    epoch: number,
+    out: number,
+    found: number,
+  ): number;
+  probeKeys(
+    margins: number,
+    tables: number,
+    bits: number,
+    probes: number,
+    scratch: number,
+    out: number,
+  ): void;
+
+  transform(plan: number, rows: number, count: number, rotated: number): void;
+  assign(
+    plan: number,
+    rotated: number,
+    count: number,
+    spare: number,
+    groupSpare: number,
+    cells: number,
+    distances: number,
+  ): void;
+  assignExactly(
+    rotated: number,
+    count: number,
+    dims: number,
+    table: number,
+    tableCount: number,
+    scratch: number,
+    nearest: number,
+  ): void;
+  accumulate(rotated: number, count: number, dims: number, cells: number, sums: number, counts: number): void;
+  moveCentres(sums: number, counts: number, cells: number, dims: number, centres: number): void;
+  clearBlock(block: number, codeBytes: number): void;
+  clearSlot(block: number, codeBytes: number, slot: number): void;
+  encode(
+    rotated: number,
+    centre: number,
+    dims: number,
+    block: number,
+    slot: number,
+    wide: number,
+    row: number,
+    offset: number,
+  ): void;
+  fillSlots(
+    plan: number,
+    rows: number,
+    position: number,
+    count: number,
+    centre: number,
+    firstBlock: number,
+    slot: number,
+    scratch: number,
+  ): void;
+  fillRecords(
+    plan: number,
+    rows: number,
+    count: number,
+    records: number,
+    norms: number,
+    scratch: number,
+  ): void;
+  permuteRows(rows: number, rowBytes: number, count: number, source: number, scratch: number): void;
+  scaleRows(rows: number, scales: number, count: number, stride: number): void;
+  extendRows(rows: number, count: number, stride: number, at: number, squaredNorm: number): void;
+  quantizeRows(rows: number, count: number, stride: number, records: number): void;
+  restoreRows(records: number, count: number, stride: number, rows: number): void;
+  prepare(plan: number): void;
+  chooseCells(plan: number): number;
+  scanCells(plan: number, probes: number): void;
+  rankFound(plan: number): void;
+  search(plan: number): void;
+  searchExact(plan: number): number;
+}
+
+let compiled: WebAssembly.Module | undefined;
+
+/** Where the compiled kernels come from, when the inlined binary must not be compiled on the spot. */
+export interface InitOptions {
+  /** A compiled module, for places that forbid compiling bytes (`import module from 'orthant/orthant.wasm'`). */
+  module?: WebAssembly.Module;
+  /** The bytes of `orthant/orthant.wasm`. */
+  bytes?: BufferSource;
+  /** Where to fetch `orthant.wasm` from. */
+  url?: string | URL;
+}
+
+/**
+ * Compiles the kernels ahead of time. Nobody needs to call it: the inlined binary is compiled at the first construction
+ * of an index. It exists for places that forbid or limit synchronous compiling; without options it compiles the inlined
+ * binary without blocking.
+ *
+ * Throws a TypeError (ERR_ARGUMENT_TYPE) for an option of the wrong kind, a RangeError (ERR_NO_SIMD) where the engine
+ * has no SIMD.
+ */
+export async function init(options: InitOptions = {}): Promise<void> {
+  if (options.module !== undefined) {
+    if (!(options.module instanceof WebAssembly.Module)) {
+      throw typeError(
+        'ERR_ARGUMENT_TYPE',
+        'module: expected a WebAssembly.Module, got another kind of value',
+      );
+    }
+    compiled = options.module;
+  } else if (options.url !== undefined) {
+    const response = await fetch(options.url);
+    if (!response.ok) throw new TypeError(`url: expected a response with status 200, got ${response.status}`);
+    compiled = await WebAssembly.compile(await response.arrayBuffer());
+  } else {
+    compiled = await WebAssembly.compile(options.bytes ?? decode(binary));
+  }
+}
+
+/** The kernels over one memory. Compiles once; instantiates for each memory. */
+export function instantiate(memory: WebAssembly.Memory): Kernels {
+  compiled ??= compile();
+  return instantiateSync<Record<string, unknown>>(compiled, { env: { memory } }).instance
+    .exports as unknown as Kernels;
+}
+
+function compile(): WebAssembly.Module {
+  const bytes = decode(binary);
+  if (!WebAssembly.validate(bytes)) {
+    throw rangeError(
+      'ERR_NO_SIMD',
+      'WebAssembly: expected an engine with SIMD (2021 or newer), got one without',
+    );
+  }
+  return new WebAssembly.Module(bytes);
+}
+
+function decode(base64: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+}

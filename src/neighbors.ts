@@ -1,0 +1,73 @@
+import { checkChoice, rangeError } from './check.js';
+import type { Kernels } from './kernels.js';
+import type { LinearMemory } from './memory.js';
+
+/**
+ * What "near" means. Lower distances are nearer for each of them.
+ *
+ * - `euclidean`: the length of the difference
+ * - `cosine`: 1 - cosine of the angle, 0 to 2
+ * - `inner-product`: minus the dot product
+ */
+export type Metric = 'euclidean' | 'cosine' | 'inner-product';
+
+/** The nearest first, at equal distance the lower id first. */
+export interface Neighbors {
+  ids: Uint32Array;
+  /** Of the metric, of the same length as `ids`. */
+  distances: Float32Array;
+}
+
+/** The neighbors of many queries: queries × k, row-major. */
+export interface NeighborsBatch extends Neighbors {
+  /** How many places of each query's row are filled. The rest are id 4294967295 at distance Infinity. */
+  counts: Uint32Array;
+}
+
+/** The least |v|² of a vector that has a direction: below it float32 loses digits, down to none. */
+export const LEAST_SQUARED_LENGTH: number = 2 ** -126;
+
+/** The refusal of a vector that is shorter (ERR_ZERO_VECTOR). */
+export function zeroVector(subject: string, row: number): RangeError {
+  return rangeError(
+    'ERR_ZERO_VECTOR',
+    `${subject}: expected vectors of length 1.1e-19 or more under cosine, got a shorter one in row ${row}`,
+  );
+}
+
+/** The kernels' number of a metric (assembly/rank.ts); `allowed` are the names that the caller supports. */
+export function metricNumber(metric: Metric, allowed: readonly Metric[] = METRICS): number {
+  return METRICS.indexOf(checkChoice('metric', metric, allowed));
+}
+
+const METRICS: readonly Metric[] = ['euclidean', 'cosine', 'inner-product'];
+
+/** The distance that a score stands for: scores are squared distances under metric 0. */
+export function distanceOf(metric: number, score: number): number {
+  return metric === 0 ? Math.sqrt(score) : score + 0; // no -0
+}
+
+/**
+ * Sorts a heap and moves its records to the front of `ids` and `distances`.
+ *
+ * heap  8 × size bytes as rank.ts keeps it; overwritten
+ * out   8 × size bytes, multiple of 4; overwritten
+ */
+export function drainHeap(
+  memory: LinearMemory,
+  kernels: Kernels,
+  metric: number,
+  heap: number,
+  size: number,
+  out: number,
+  ids: Uint32Array,
+  distances: Float32Array,
+): void {
+  const scores = out + 4 * size;
+  kernels.drain(heap, size, out, scores);
+  const { u32, f32 } = memory;
+  for (let i = 0; i < size; i++) {
+    ids[i] = u32[(out >>> 2) + i];
+    distances[i] = distanceOf(metric, f32[(scores >>> 2) + i]);
+  }
+}
