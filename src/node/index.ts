@@ -1,0 +1,1 @@
+export { type FileErrorCode, FileFormatError, readLabels, readVectors, type VectorFile } from './files.js';
