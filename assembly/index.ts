@@ -1,10 +1,17 @@
 // The export list, by name.
 
+export { accumulate, assign, assignExactly, moveCentres } from './assign';
 export { chainKeys, gatherChained, gatherSorted, sortKeys } from './buckets';
 export { firstUnfit } from './check';
 export { dot, dotGathered, inverseLengths, padRows, squaredL2, squaredL2Gathered, squaredNorms } from './distance';
+export { clearBlock, clearSlot, encode } from './encode';
+export { extendRows, fillRecords, fillSlots, permuteRows, scaleRows } from './fill';
 export { hamming, hammingGathered } from './hamming';
+export { Plan } from './plan';
 export { probeKeys } from './probe';
 export { keys, margins, packPlanes, signBits } from './project';
+export { quantizeRows, restoreRows } from './quantize';
 export { drain, fillHeap, offer, rank, rankBlock, rankGathered, rankRows } from './rank';
 export { hadamard, rotate } from './rotate';
+export { chooseCells, prepare, rankFound, scanCells, search, searchExact } from './search';
+export { transform } from './transform';

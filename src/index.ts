@@ -13,3 +13,13 @@ export { type InitOptions, init } from './kernels.js';
 export { classify, countVotes, regress, type VoteOptions } from './labels.js';
 export type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
 export { RandomGenerator } from './random.js';
+export type { Storage } from './rows.js';
+export type { Evaluation, Settings, TunedSetting, TuneOptions, TuningReport } from './tuning.js';
+export {
+  type BuildOptions,
+  type RowExplanation,
+  type VectorExplanation,
+  VectorIndex,
+  type VectorIndexOptions,
+  type VectorSearchOptions,
+} from './vector-index.js';

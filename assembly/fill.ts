@@ -1,0 +1,145 @@
+// Rows → slots of blocks and records of the second stage: transform, then encode.
+
+import { encode, FACTOR_BYTES } from './encode';
+import { addProduct, sum } from './lanes';
+import { get, getFloat, Plan } from './plan';
+import { refineRows } from './refine';
+import { transform } from './transform';
+
+/**
+ * What a row's squared distance in the extended space lacks, when rows are ranked by inner product: rows are extended by
+ * a coordinate to one common norm, so that the nearest row is the one with the largest inner product (Bachrach et al.,
+ * RecSys 2014). A row that came later and is longer than that norm is not extended; its surplus is taken off here.
+ */
+// @ts-ignore: decorator
+@inline
+function surplus(plan: usize, row: usize): f32 {
+  if (!get(plan, Plan.Dot)) return 0;
+  let a = f32x4.splat(0);
+  for (const end = row + (get(plan, Plan.Stride) << 2); row < end; row += 16) {
+    const x = v128.load(row);
+    a = addProduct(a, x, x);
+  }
+  return min<f32>(0, getFloat(plan, Plan.NormBound) - sum(a));
+}
+
+/**
+ * Encodes consecutive rows into consecutive slots of one cell's run; the slots must be empty.
+ *
+ * rows       f32 × count × Stride, the rows at positions position, position + 1, …   read
+ * firstBlock address of the run; slot counts from there
+ * scratch    f32 × 32 × Dims         overwritten
+ */
+export function fillSlots(
+  plan: usize,
+  rows: usize,
+  position: u32,
+  count: u32,
+  centre: usize,
+  firstBlock: usize,
+  slot: u32,
+  scratch: usize,
+): void {
+  const dims = <u32>get(plan, Plan.Dims);
+  const rowBytes = get(plan, Plan.Stride) << 2;
+  const bytes = (<usize>dims) << 2;
+  const blockBytes = bytes + FACTOR_BYTES;
+  for (let i: u32 = 0; i < count; i += 32) {
+    const n = min<u32>(32, count - i);
+    transform(plan, rows, n, scratch);
+    for (let j: u32 = 0; j < n; j++, slot++) {
+      const block = firstBlock + <usize>(slot >> 5) * blockBytes;
+      const row = rows + <usize>j * rowBytes;
+      encode(scratch + <usize>j * bytes, centre, dims, block, slot & 31, 0, position + i + j, surplus(plan, row));
+    }
+    rows += rowBytes << 5;
+  }
+}
+
+/**
+ * Writes the second stage's records of consecutive rows.
+ *
+ * rows     f32 × count × Stride   read
+ * records  count × 16 ceil(Dims / 32)   written
+ * norms    f32 × count            written
+ * scratch  f32 × 32 × (Dims + 1)  overwritten
+ */
+export function fillRecords(
+  plan: usize,
+  rows: usize,
+  count: u32,
+  records: usize,
+  norms: usize,
+  scratch: usize,
+): void {
+  const dims = <u32>get(plan, Plan.Dims);
+  const rowBytes = get(plan, Plan.Stride) << 2;
+  const recordBytes = ((dims + 31) >> 5) << 4;
+  const offsets = scratch + (<usize>dims << 7);
+  for (let i: u32 = 0; i < count; i += 32) {
+    const n = min<u32>(32, count - i);
+    transform(plan, rows, n, scratch);
+    for (let j: u32 = 0; j < n; j++) store<f32>(offsets + ((<usize>j) << 2), surplus(plan, rows + <usize>j * rowBytes));
+    refineRows(scratch, n, dims, getFloat(plan, Plan.RefineStep), offsets, records, norms);
+    rows += rowBytes << 5;
+    records += (<usize>recordBytes) << 5;
+    norms += 128;
+  }
+}
+
+/**
+ * Puts rows into a new order, in place: new[p] = old[source[p]].
+ *
+ * rows     rowBytes × count   read and written
+ * source   u32 × count        read, a permutation; left as the identity
+ * scratch  rowBytes           overwritten
+ */
+export function permuteRows(rows: usize, rowBytes: u32, count: u32, source: usize, scratch: usize): void {
+  for (let p: u32 = 0; p < count; p++) {
+    let from = load<u32>(source + ((<usize>p) << 2));
+    if (from == p) continue;
+    // Follow the cycle that starts here; each row moves once.
+    memory.copy(scratch, rows + <usize>p * rowBytes, rowBytes);
+    let to = p;
+    while (from != p) {
+      memory.copy(rows + <usize>to * rowBytes, rows + <usize>from * rowBytes, rowBytes);
+      store<u32>(source + ((<usize>to) << 2), to);
+      to = from;
+      from = load<u32>(source + ((<usize>to) << 2));
+    }
+    memory.copy(rows + <usize>to * rowBytes, scratch, rowBytes);
+    store<u32>(source + ((<usize>to) << 2), to);
+  }
+}
+
+/**
+ * rows[r] = rows[r] · scales[r], in place.
+ *
+ * rows    f32 × count × stride   read and written
+ * scales  f32 × count            read
+ */
+export function scaleRows(rows: usize, scales: usize, count: u32, stride: u32): void {
+  const bytes = (<usize>stride) << 2;
+  for (let r: u32 = 0; r < count; r++) {
+    const scale = v128.load_splat<f32>(scales + ((<usize>r) << 2));
+    for (const end = rows + bytes; rows < end; rows += 16) v128.store(rows, f32x4.mul(v128.load(rows), scale));
+  }
+}
+
+/**
+ * Extends rows by a coordinate that brings them to one squared norm, or by 0 where they are longer.
+ *
+ * rows  f32 × count × stride   read, coordinate `at` written; it must be 0 on the way in
+ */
+export function extendRows(rows: usize, count: u32, stride: u32, at: u32, squaredNorm: f32): void {
+  const bytes = (<usize>stride) << 2;
+  for (let r: u32 = 0; r < count; r++) {
+    let a = f32x4.splat(0);
+    for (let i: usize = 0; i < bytes; i += 16) {
+      const x = v128.load(rows + i);
+      a = addProduct(a, x, x);
+    }
+    store<f32>(rows + ((<usize>at) << 2), sqrt<f32>(max<f32>(0, squaredNorm - sum(a))));
+    rows += bytes;
+  }
+}

@@ -1,0 +1,101 @@
+// The plan: everything that one engine query needs to know, as 4-byte fields in linear memory. The index fills it once
+// and changes a few fields a query; kernels read it and keep nothing. Addresses are byte addresses, f32 where said.
+//
+// Exported as an enum, so that TypeScript reads the offsets from the binary: this list is their one owner.
+
+export enum Plan {
+  // rows
+  Stride, //        floats from row to row; also the floats of a query
+  Rows, //          f32 × rows × Stride, or the int8 records of quantize.ts
+  RowBytes, //      bytes from row to row
+  Int8, //          1 when rows are int8 records
+  Labels, //        u32 × rows: id of the row at this position
+  RowCount,
+  Dot, //           1: ranked by minus the inner product, else by squared Euclidean distance
+  NormBound, //     f32, of Dot: the squared norm that rows were extended to
+  // transform into the coded space
+  Dims, //          coded dimensions, a multiple of 4, at least 16
+  Mean, //          f32 × Stride, or with a matrix f32 × Dims: matrix · mean
+  Signs, //         f32 × Rounds × Dims
+  Rounds, //        0: Matrix is used instead
+  Matrix, //        f32, packed planes of project.ts: Dims (a multiple of 8) planes of Stride floats
+  // cells
+  Cells,
+  Centres, //       f32 × Cells × Dims
+  CentreBlocks, //  blocks with one nibble a byte (scan.ts); `row` is the cell
+  Groups, //        0: the centres are one run; else they are grouped
+  GroupCentres, //  f32 × Groups × Dims
+  GroupStarts, //   u32 × (Groups + 1), in blocks
+  Directory, //     16 bytes × Cells: u32 first block · u32 slots used · u32 blocks held · u32 live rows
+  Blocks, //        blocks with two nibbles a byte; `row` is the row's position
+  // second stage
+  Refine, //        4-bit records, one a position (refine.ts); 0: none
+  RefineNorms, //   f32, one a position
+  RefineStep, //    f32
+  // scratch
+  Query, //         f32 × Stride
+  Rotated, //       f32 × Dims
+  Lut, //           16 bytes × Dims / 4
+  Constants, //     u8 × 16 of 15, then u16 × 8 of 15
+  Waiting, //       144 bytes × 16, then f32 × 516 (scan.ts)
+  Bins, //          u32 × 256 · u8, f32, u32 × the longest list that is arranged (select.ts)
+  Wide, //          i16 × Dims rounded up to 128, the rotated query as integers
+  WideQuery, //     i16 × Stride rounded up to 16, the query as integers (int8 rows only)
+  CandidateKeys, // f32 × (3 × Cells + 640): squared distance to the centre
+  Candidates, //    u32 × (3 × Cells + 640): the cell
+  GroupOrder, //    f32, u32 × Groups
+  SurvivorKeys, //  f32 × (SurvivorCapacity + 8): lower bound
+  SurvivorRows, //  u32 × (SurvivorCapacity + 8): position
+  SurvivorCapacity,
+  Estimates, //     f32 × K: the K smallest estimates, the largest on top
+  KeptKeys, //      f32 × (Keep + SurvivorCapacity + 8): score of the second stage
+  KeptRows, //      u32 × (Keep + SurvivorCapacity + 8): position
+  Heap, //          8 bytes × K: f32 exact score · u32 id
+  Scores, //        f32 × 260
+  // a query's settings
+  K,
+  Probes,
+  Epsilon, //       f32: half-width of the error bound, in units of its standard deviation; infinity: no filter
+  Patience, //      cells without a change among the K smallest estimates before the scan stops; 0: never stops early
+  Keep, //          survivors of the second stage that are ranked exactly
+  // of a query's table and integers, written by the kernels
+  QueryUnit, //     f32
+  QuerySquare, //   f32
+  LutScale, //      f32
+  LutBias, //       f32
+  Worst, //         f32: what a lower bound must be under to survive
+  Pending, //       survivors that wait
+  KeptCount, //     records in KeptKeys and KeptRows
+  Touched,
+  // counters, written by search
+  CellsProbed,
+  CodesScanned,
+  SurvivorCount,
+  RowsRefined,
+  RowsRanked,
+  Bytes, //         size of the plan
+}
+
+// @ts-ignore: decorator
+@inline
+export function get(plan: usize, field: Plan): usize {
+  return load<u32>(plan + ((<usize>field) << 2));
+}
+
+// @ts-ignore: decorator
+@inline
+export function put(plan: usize, field: Plan, value: usize): void {
+  store<u32>(plan + ((<usize>field) << 2), <u32>value);
+}
+
+// @ts-ignore: decorator
+@inline
+export function getFloat(plan: usize, field: Plan): f32 {
+  return load<f32>(plan + ((<usize>field) << 2));
+}
+
+// @ts-ignore: decorator
+@inline
+export function putFloat(plan: usize, field: Plan, value: f32): void {
+  store<f32>(plan + ((<usize>field) << 2), value);
+}

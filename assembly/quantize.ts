@@ -1,0 +1,125 @@
+// int8 rows: a quarter of the memory of f32 rows, and all that is kept of them.
+//
+//     record:  i8 × codes, codes = stride rounded up to 16 · f32 scale · f32 |x̂|² · 8 bytes free
+//     x̂_i = scale · code_i, scale = largest |x_i| / 127
+
+import { sum4i } from './lanes';
+import { get, getFloat, Plan, putFloat } from './plan';
+
+/** Bytes of the codes of a row of `stride` floats. */
+// @ts-ignore: decorator
+@inline
+export function codesOf(stride: u32): usize {
+  return <usize>((stride + 15) & ~15);
+}
+
+/**
+ * Writes int8 records of rows.
+ *
+ * rows     f32 × count × stride   read
+ * records  count × (codes + 16)   written
+ */
+export function quantizeRows(rows: usize, count: u32, stride: u32, records: usize): void {
+  const codes = codesOf(stride);
+  const bytes = (<usize>stride) << 2;
+  for (let r: u32 = 0; r < count; r++) {
+    let most: f32 = 0;
+    for (let i: usize = 0; i < bytes; i += 4) most = max(most, abs(load<f32>(rows + i)));
+    const scale = most / 127;
+    const inverse: f32 = scale > 0 ? <f32>1 / scale : 0;
+    let norm: f32 = 0;
+    memory.fill(records, 0, codes);
+    for (let i: usize = 0; i < <usize>stride; i++) {
+      const code = min<f32>(127, max<f32>(-127, nearest<f32>(load<f32>(rows + (i << 2)) * inverse)));
+      const x = code * scale;
+      norm += x * x;
+      store<i8>(records + i, <i8>code);
+    }
+    store<f32>(records + codes, scale);
+    store<f32>(records + codes, norm, 4);
+    store<u64>(records + codes, 0, 8);
+    rows += bytes;
+    records += codes + 16;
+  }
+}
+
+/** rows[r] = what records[r] stands for; regions as in quantizeRows. */
+export function restoreRows(records: usize, count: u32, stride: u32, rows: usize): void {
+  const codes = codesOf(stride);
+  for (let r: u32 = 0; r < count; r++) {
+    const scale = load<f32>(records + codes);
+    for (let i: usize = 0; i < <usize>stride; i++) {
+      store<f32>(rows + (i << 2), <f32>(<i32>load<i8>(records + i)) * scale);
+    }
+    rows += (<usize>stride) << 2;
+    records += codes + 16;
+  }
+}
+
+/**
+ * Rounds the Query to 16 bits (largest 4,095: sums of 4,100 products stay below 2^31) and notes its unit and square.
+ */
+export function widenQuery(plan: usize): void {
+  const query = get(plan, Plan.Query);
+  const stride = get(plan, Plan.Stride);
+  const wide = get(plan, Plan.WideQuery);
+  let most: f32 = 0;
+  let square: f32 = 0;
+  for (let i: usize = 0; i < stride << 2; i += 4) {
+    const x = load<f32>(query + i);
+    most = max(most, abs(x));
+    square += x * x;
+  }
+  const unit: f32 = most > 0 ? most / 4095 : 1;
+  const inverse: f32 = <f32>1 / unit;
+  for (let i: usize = 0; i < stride; i++) {
+    store<i16>(wide + (i << 1), <i16><i32>nearest<f32>(load<f32>(query + (i << 2)) * inverse));
+  }
+  for (let i = stride; i < codesOf(<u32>stride); i++) store<i16>(wide + (i << 1), 0);
+  putFloat(plan, Plan.QueryUnit, unit);
+  putFloat(plan, Plan.QuerySquare, square);
+}
+
+// @ts-ignore: decorator
+@inline
+function products(acc: v128, record: usize, low: v128, high: v128): v128 {
+  return i32x4.add(
+    acc,
+    i32x4.add(
+      i32x4.dot_i16x8_s(v128.load_ext<i8>(record), low),
+      i32x4.dot_i16x8_s(v128.load_ext<i8>(record, 8), high),
+    ),
+  );
+}
+
+/** Scores of four records: |x̂ - q|² or, ranked by inner product, -x̂ · q, with q as widenQuery rounded it. */
+export function int8ScoresOf4(plan: usize, p0: usize, p1: usize, p2: usize, p3: usize, out: usize): void {
+  const codes = codesOf(<u32>get(plan, Plan.Stride));
+  const wide = get(plan, Plan.WideQuery);
+  let a = i32x4.splat(0);
+  let b = a;
+  let c = a;
+  let e = a;
+  for (let i: usize = 0; i < codes; i += 16) {
+    const low = v128.load(wide + (i << 1));
+    const high = v128.load(wide + (i << 1), 16);
+    a = products(a, p0 + i, low, high);
+    b = products(b, p1 + i, low, high);
+    c = products(c, p2 + i, low, high);
+    e = products(e, p3 + i, low, high);
+  }
+  const t0 = p0 + codes;
+  const t1 = p1 + codes;
+  const t2 = p2 + codes;
+  const t3 = p3 + codes;
+  const scales = f32x4(load<f32>(t0), load<f32>(t1), load<f32>(t2), load<f32>(t3));
+  const unit = getFloat(plan, Plan.QueryUnit);
+  const dots = f32x4.mul(f32x4.mul(scales, f32x4.splat(unit)), f32x4.convert_i32x4_s(sum4i(a, b, c, e)));
+  if (get(plan, Plan.Dot)) {
+    v128.store(out, f32x4.neg(dots));
+    return;
+  }
+  const norms = f32x4(load<f32>(t0, 4), load<f32>(t1, 4), load<f32>(t2, 4), load<f32>(t3, 4));
+  const squares = f32x4.add(norms, f32x4.splat(getFloat(plan, Plan.QuerySquare)));
+  v128.store(out, f32x4.max(f32x4.splat(0), f32x4.sub(squares, f32x4.add(dots, dots))));
+}

@@ -1,0 +1,224 @@
+// One whole engine query: rotate → choose cells → scan → refine → rank. All state is in the plan's regions.
+
+import { dot, dotOf4, squaredL2, squaredL2Of4 } from './distance';
+import { FACTOR_BYTES } from './encode';
+import { get, getFloat, Plan, put, putFloat } from './plan';
+import { fillHeap, isFarther, offerBounded, rank } from './rank';
+import { rankCells } from './assign';
+import { int8ScoresOf4, widenQuery } from './quantize';
+import { refineSurvivors } from './refine';
+import { transform } from './transform';
+import { makeTable, scanCell } from './scan';
+
+/** Spare candidates beyond a quarter when cells are ranked for a query, and groups visited beyond a quarter of `want`. */
+const SPARE: u32 = 6;
+const GROUP_SPARE: u32 = 8;
+
+/**
+ * Ranks the rows at `count` positions exactly into Heap, four at a time.
+ *
+ * positions  u32 × count   read; up to three more are overwritten
+ */
+function rankRowsAt(plan: usize, positions: usize, count: u32): void {
+  if (!count) return;
+  const query = get(plan, Plan.Query);
+  const rows = get(plan, Plan.Rows);
+  const rowBytes = get(plan, Plan.RowBytes);
+  const bytes = get(plan, Plan.Stride) << 2;
+  const labels = get(plan, Plan.Labels);
+  const heap = get(plan, Plan.Heap);
+  const k = <u32>get(plan, Plan.K);
+  const byDot = get(plan, Plan.Dot) != 0;
+  const int8 = get(plan, Plan.Int8) != 0;
+  const out = get(plan, Plan.Scores);
+  put(plan, Plan.RowsRanked, get(plan, Plan.RowsRanked) + count);
+  for (let i = count; i < ((count + 3) & ~3); i++) store<u32>(positions + ((<usize>i) << 2), load<u32>(positions));
+  for (let i: u32 = 0; i < count; i += 4) {
+    const s = positions + ((<usize>i) << 2);
+    const p0 = rows + <usize>load<u32>(s) * rowBytes;
+    const p1 = rows + <usize>load<u32>(s, 4) * rowBytes;
+    const p2 = rows + <usize>load<u32>(s, 8) * rowBytes;
+    const p3 = rows + <usize>load<u32>(s, 12) * rowBytes;
+    if (int8) int8ScoresOf4(plan, p0, p1, p2, p3, out);
+    else if (byDot) v128.store(out, f32x4.neg(dotOf4(query, p0, p1, p2, p3, bytes)));
+    else v128.store(out, squaredL2Of4(query, p0, p1, p2, p3, bytes));
+    for (let j: u32 = 0, n = min<u32>(4, count - i); j < n; j++) {
+      const score = load<f32>(out + ((<usize>j) << 2));
+      if (score > load<f32>(heap)) continue;
+      const id = load<u32>(labels + ((<usize>load<u32>(s + ((<usize>j) << 2))) << 2));
+      if (isFarther(load<f32>(heap), load<u32>(heap, 4), score, id)) offerBounded(heap, k, score, id);
+    }
+  }
+}
+
+/** Lets every row of the blocks [first, end) survive. */
+function takeCell(plan: usize, first: usize, end: usize): u32 {
+  const blockBytes = (get(plan, Plan.Dims) << 2) + FACTOR_BYTES;
+  const rows = get(plan, Plan.SurvivorRows);
+  const keys = get(plan, Plan.SurvivorKeys);
+  let at = get(plan, Plan.Pending) << 2;
+  for (let block = first; block < end; block += blockBytes) {
+    const slots = block + blockBytes - 128;
+    for (let i: usize = 0; i < 128; i += 4) {
+      const row = load<u32>(slots + i);
+      if (row == 0xffffffff) continue;
+      store<u32>(rows + at, row);
+      store<f32>(keys + at, 0);
+      at += 4;
+    }
+  }
+  put(plan, Plan.Pending, at >> 2);
+  return 1;
+}
+
+/** Hands the waiting survivors to the next stage and empties their list. */
+function settle(plan: usize, refine: bool): void {
+  const count = get(plan, Plan.Pending);
+  const worst = getFloat(plan, Plan.Worst);
+  put(plan, Plan.SurvivorCount, get(plan, Plan.SurvivorCount) + count);
+  put(plan, Plan.Pending, 0);
+  // Survivors of an early, loose limit are dropped before they cost a row.
+  const rows = get(plan, Plan.SurvivorRows);
+  const keys = get(plan, Plan.SurvivorKeys);
+  let live: usize = 0;
+  for (let at: usize = 0; at < count << 2; at += 4) {
+    store<u32>(rows + live, load<u32>(rows + at));
+    live += (<usize>(load<f32>(keys + at) < worst)) << 2;
+  }
+  if (!live) return;
+  if (refine) refineSurvivors(plan, <u32>(live >> 2));
+  else rankRowsAt(plan, rows, <u32>(live >> 2));
+}
+
+// @ts-ignore: decorator
+@inline
+function isFiltered(plan: usize): bool {
+  return getFloat(plan, Plan.Epsilon) < Infinity;
+}
+
+/** Stage 1: the Query into the coded space, and its look-up table. */
+export function prepare(plan: usize): void {
+  const rotated = get(plan, Plan.Rotated);
+  transform(plan, get(plan, Plan.Query), 1, rotated);
+  if (get(plan, Plan.Int8)) widenQuery(plan);
+  makeTable(plan, rotated);
+}
+
+/** Stage 2: the nearest cells, at most Probes, into Candidates; returns how many. */
+export function chooseCells(plan: usize): u32 {
+  return rankCells(plan, get(plan, Plan.Rotated), <u32>get(plan, Plan.Probes), SPARE, GROUP_SPARE);
+}
+
+/** Stage 3: scans the first `probes` of Candidates; survivors are left waiting or have gone on to the next stage. */
+export function scanCells(plan: usize, probes: u32): void {
+  const k = <u32>get(plan, Plan.K);
+  const epsilon = getFloat(plan, Plan.Epsilon);
+  const filtered = isFiltered(plan);
+  const refine = filtered && get(plan, Plan.Refine) != 0;
+  fillHeap(get(plan, Plan.Heap), k);
+  put(plan, Plan.KeptCount, 0);
+  const estimates = get(plan, Plan.Estimates);
+  for (let p = estimates, end = estimates + ((<usize>k) << 2); p < end; p += 4) store<f32>(p, Infinity);
+  putFloat(plan, Plan.Worst, Infinity);
+  put(plan, Plan.Pending, 0);
+  put(plan, Plan.SurvivorCount, 0);
+  put(plan, Plan.RowsRefined, 0);
+  put(plan, Plan.RowsRanked, 0);
+
+  const blocks = get(plan, Plan.Blocks);
+  const blockBytes = (get(plan, Plan.Dims) << 2) + FACTOR_BYTES;
+  const directory = get(plan, Plan.Directory);
+  const candidates = get(plan, Plan.Candidates);
+  const distances = get(plan, Plan.CandidateKeys);
+  const capacity = <u32>get(plan, Plan.SurvivorCapacity);
+  const patience = <u32>get(plan, Plan.Patience);
+  let idle: u32 = 0;
+  let codes: u32 = 0;
+  let probed: u32 = 0;
+  while (probed < probes) {
+    const g = load<f32>(distances + ((<usize>probed) << 2));
+    const entry = directory + ((<usize>load<u32>(candidates + ((<usize>probed) << 2))) << 4);
+    probed++;
+    const slots = load<u32>(entry, 4);
+    if (!slots) continue;
+    codes += slots;
+    const margin: f32 = filtered ? <f32>0.3 * epsilon * sqrt<f32>(g) : 0;
+    let first = blocks + <usize>load<u32>(entry) * blockBytes;
+    let left = (slots + 31) >> 5;
+    let changed: u32 = 0;
+    // In runs that the list has room for, should every slot survive.
+    while (left) {
+      const room = (capacity - <u32>get(plan, Plan.Pending)) >> 5;
+      if (!room) {
+        settle(plan, refine);
+        continue;
+      }
+      const run = min(left, room);
+      const end = first + <usize>run * blockBytes;
+      changed |= filtered ? scanCell(plan, first, end, g, margin) : takeCell(plan, first, end);
+      first = end;
+      left -= run;
+    }
+    if (!patience) continue;
+    idle = changed ? 0 : idle + 1;
+    if (idle >= patience) break;
+  }
+  put(plan, Plan.CellsProbed, probed);
+  put(plan, Plan.CodesScanned, codes);
+}
+
+/** Stage 4: the waiting survivors into Heap, by way of the second stage where there is one. */
+export function rankFound(plan: usize): void {
+  const refine = isFiltered(plan) && get(plan, Plan.Refine) != 0;
+  settle(plan, refine);
+  if (!refine) return;
+  // The best of the second stage are ranked by their rows.
+  rankRowsAt(plan, get(plan, Plan.KeptRows), <u32>get(plan, Plan.KeptCount));
+}
+
+/**
+ * One whole query: the plan's Query with the plan's settings (plan.ts). K records stand in Heap afterwards, to be
+ * drained; where fewer rows were found, the rest have score infinity and id 2^32 - 1.
+ */
+export function search(plan: usize): void {
+  prepare(plan);
+  scanCells(plan, chooseCells(plan));
+  rankFound(plan);
+}
+
+/** Ranks every row exactly: the truth. Settings: K alone. */
+export function searchExact(plan: usize): u32 {
+  const query = get(plan, Plan.Query);
+  const stride = <u32>get(plan, Plan.Stride);
+  const labels = get(plan, Plan.Labels);
+  const heap = get(plan, Plan.Heap);
+  const scores = get(plan, Plan.Scores);
+  const count = <u32>get(plan, Plan.RowCount);
+  const k = <u32>get(plan, Plan.K);
+  const byDot = get(plan, Plan.Dot) != 0;
+  const rowBytes = get(plan, Plan.RowBytes);
+  let rows = get(plan, Plan.Rows);
+  let size: u32 = 0;
+  if (get(plan, Plan.Int8)) widenQuery(plan);
+  for (let i: u32 = 0; i < count; i += 256) {
+    const n = min<u32>(256, count - i);
+    if (get(plan, Plan.Int8)) {
+      // A tail repeats its first record; Scores has room for three more.
+      for (let j: u32 = 0; j < n; j += 4) {
+        const p0 = rows + <usize>j * rowBytes;
+        const p1 = j + 1 < n ? p0 + rowBytes : p0;
+        const p2 = j + 2 < n ? p1 + rowBytes : p0;
+        int8ScoresOf4(plan, p0, p1, p2, j + 3 < n ? p2 + rowBytes : p0, scores + ((<usize>j) << 2));
+      }
+    } else if (byDot) {
+      dot(query, rows, n, stride, scores);
+      for (let j: usize = 0; j < <usize>n << 2; j += 4) store<f32>(scores + j, -load<f32>(scores + j));
+    } else {
+      squaredL2(query, rows, n, stride, scores);
+    }
+    size = rank(scores, labels + ((<usize>i) << 2), 0, n, k, heap, size);
+    rows += rowBytes << 8;
+  }
+  put(plan, Plan.RowsRanked, count);
+  return size;
+}

@@ -1,0 +1,504 @@
+import { CHUNK_ROWS, type EnginePlan } from './plan.js';
+
+/** Draws numbers from [0, 1). */
+export interface RandomNumbers {
+  uniform(): number;
+}
+
+/** How far a long piece of work has come. */
+export interface Progress {
+  phase: 'train' | 'assign' | 'encode' | 'refine' | 'tune';
+  done: number;
+  total: number;
+}
+
+/** Bytes behind the codes of a block: add, mul, row (assembly/encode.ts). */
+const FACTOR_BYTES = 384;
+const SLOTS = 32;
+/** The row number of an empty slot. */
+const NO_ROW = 0xffffffff;
+/** A cell splits when it holds this many times the mean, and at least so many rows. */
+const SPLIT_FACTOR = 4;
+const LEAST_SPLIT = 256;
+/** Cells at most. */
+export const MAX_CELLS = 16384;
+/** Steps of Lloyd's algorithm. More than four move recall by less than a different seed does. */
+const ITERATIONS = 4;
+/** Share of the cells that may be moved to where rows lie far from every centre, after each step but the last. */
+const RESEED_SHARE = 0.1;
+/** Spare candidates when a row is assigned: each costs 0.2 µs a row, and fewer poison all that follows. */
+const ASSIGN_SPARE = 6;
+const ASSIGN_GROUP_SPARE = 8;
+/** Rows that are assigned both ways before centres are ranked through groups, and how much farther cells may be then. */
+const GROUP_TRIALS = 200;
+const GROUP_LOSS = 1.002;
+
+/**
+ * The Voronoi hash: centres, the cell directory and the blocks of codes, in the regions `centres`, `centreBlocks`,
+ * `groupCentres`, `groupStarts`, `directory` and `blocks` (layouts: assembly/plan.ts and encode.ts).
+ *
+ * A cell is one contiguous run of blocks. A run that is full moves to the end with half as much room again, so a probe
+ * stays one sequential scan and no chain has to be followed; the room it leaves is given back by the next build.
+ */
+export class Cells {
+  #plan: EnginePlan;
+  /** Blocks in use at the front of the region `blocks`. */
+  #blocks = 0;
+
+  constructor(plan: EnginePlan) {
+    this.#plan = plan;
+  }
+
+  get count(): number {
+    return this.#plan.get('Cells');
+  }
+
+  get dims(): number {
+    return this.#plan.get('Dims');
+  }
+
+  get codeBytes(): number {
+    return this.dims * 4;
+  }
+
+  get blockBytes(): number {
+    return this.codeBytes + FACTOR_BYTES;
+  }
+
+  /** One cell around the origin of the coded space: what an index has before it is built. */
+  reset(): void {
+    const plan = this.#plan;
+    plan.reserve('centres', this.dims * 4);
+    plan.memory.f32.fill(0, plan.ptr('centres') >>> 2, (plan.ptr('centres') >>> 2) + this.dims);
+    plan.set('Cells', 1);
+    plan.set('Groups', 0);
+    this.#reserveScratch(1);
+    this.layOut(new Uint32Array(1));
+  }
+
+  /**
+   * Trains centres on the rotated rows of the region `sample`.
+   *
+   * k-means by Lloyd's steps from random rows, with reseeding: random seeds leave whole clumps of the data without a
+   * centre, and no number of further steps repairs that.
+   */
+  *train(
+    cells: number,
+    sampleRows: number,
+    random: RandomNumbers,
+    iterations: number = ITERATIONS,
+  ): Generator<Progress> {
+    const plan = this.#plan;
+    const { memory, kernels } = plan;
+    const dims = this.dims;
+    const bytes = dims * 4;
+    plan.reserve('centres', cells * bytes);
+    this.#reserveScratch(cells);
+    plan.set('Cells', cells);
+    plan.set('Groups', 0);
+    // The sample is in random order already: its first rows are random rows.
+    memory.u8.copyWithin(plan.ptr('centres'), plan.ptr('sample'), plan.ptr('sample') + cells * bytes);
+    this.#codeCentres(sampleRows);
+
+    const sums = plan.reserve('sums of cells', cells * bytes);
+    const counts = plan.reserve('counts of cells', cells * 4);
+    const nearest = plan.reserve('nearest cells', sampleRows * 4);
+    const distances = plan.reserve('cell distances', sampleRows * 4);
+    for (let iteration = 0; iteration < iterations; iteration++) {
+      memory.u8.fill(0, sums, sums + cells * bytes);
+      memory.u8.fill(0, counts, counts + cells * 4);
+      for (let row = 0; row < sampleRows; row += CHUNK_ROWS) {
+        const rows = Math.min(CHUNK_ROWS, sampleRows - row);
+        const sample = plan.ptr('sample') + row * bytes;
+        this.assign(sample, rows, nearest + row * 4, distances + row * 4);
+        kernels.accumulate(sample, rows, dims, nearest + row * 4, sums, counts);
+        yield { phase: 'train', done: iteration * sampleRows + row, total: iterations * sampleRows };
+      }
+      kernels.moveCentres(sums, counts, cells, dims, plan.ptr('centres'));
+      if (iteration < iterations - 1) this.#reseed(sampleRows, random);
+      this.#codeCentres(sampleRows);
+    }
+    for (const region of ['sums of cells', 'counts of cells', 'nearest cells', 'cell distances'])
+      plan.release(region);
+  }
+
+  /** The nearest cell of each of `rows` rotated rows, and its squared distance: u32 and f32 at the given addresses. */
+  assign(rotated: number, rows: number, cells: number, distances: number): void {
+    this.#plan.kernels.assign(
+      this.#plan.address,
+      rotated,
+      rows,
+      ASSIGN_SPARE,
+      ASSIGN_GROUP_SPARE,
+      cells,
+      distances,
+    );
+  }
+
+  /** Lays out empty runs of blocks for cells of the given sizes, in order of cells. */
+  layOut(sizes: Uint32Array): void {
+    const plan = this.#plan;
+    const { memory, kernels } = plan;
+    const directory = plan.reserve('directory', sizes.length * 16) >>> 2;
+    let blocks = 0;
+    for (const size of sizes) blocks += Math.ceil(size / SLOTS);
+    plan.release('blocks');
+    const region = plan.reserve('blocks', Math.max(1, blocks) * this.blockBytes);
+    this.#blocks = blocks;
+    let first = 0;
+    for (let cell = 0; cell < sizes.length; cell++) {
+      const held = Math.ceil(sizes[cell] / SLOTS);
+      memory.u32.set([first, 0, held, 0], directory + cell * 4);
+      first += held;
+    }
+    for (let block = 0; block < blocks; block++)
+      kernels.clearBlock(region + block * this.blockBytes, this.codeBytes);
+  }
+
+  /** Encodes consecutive rows (floats at an address), the first at `position`, behind the rows that a cell has. */
+  append(cell: number, floats: number, position: number, rows: number): void {
+    const plan = this.#plan;
+    let entry = (plan.ptr('directory') >>> 2) + cell * 4;
+    const used = plan.memory.u32[entry + 1];
+    this.#makeRoom(cell, used + rows);
+    const { memory, kernels } = plan;
+    entry = (plan.ptr('directory') >>> 2) + cell * 4;
+    kernels.fillSlots(
+      plan.address,
+      floats,
+      position,
+      rows,
+      plan.ptr('centres') + cell * this.dims * 4,
+      plan.ptr('blocks') + memory.u32[entry] * this.blockBytes,
+      used,
+      plan.ptr('chunk'),
+    );
+    memory.u32[entry + 1] = used + rows;
+    memory.u32[entry + 3] += rows;
+  }
+
+  /** Rows that live in each cell. */
+  sizes(): Uint32Array {
+    const entry = this.#plan.ptr('directory') >>> 2;
+    return Uint32Array.from({ length: this.count }, (_, cell) => this.#plan.memory.u32[entry + cell * 4 + 3]);
+  }
+
+  /** The cell of every row, by the id at its position. */
+  cellsOf(labels: Uint32Array): Uint32Array {
+    const plan = this.#plan;
+    const { u32 } = plan.memory;
+    const cells = new Uint32Array(labels.length);
+    for (let cell = 0; cell < this.count; cell++) {
+      this.#slots(cell, (row) => {
+        if (u32[row] !== NO_ROW) cells[labels[u32[row]]] = cell;
+      });
+    }
+    return cells;
+  }
+
+  /** Where the row at a position stands for the rotated query in the plan: its cell, and what its code says. */
+  trace(
+    position: number,
+    epsilon: number,
+  ): { cell: number; cellRank: number; estimate: number; lowerBound: number } {
+    const plan = this.#plan;
+    const { f32, u32, u8 } = plan.memory;
+    const dims = this.dims;
+    let cell = 0;
+    let found = -1;
+    for (let i = 0; i < this.count && found < 0; i++) {
+      this.#slots(i, (row) => {
+        if (u32[row] !== position) return;
+        cell = i;
+        found = row;
+      });
+    }
+    const rotated = plan.ptr('rotated') >>> 2;
+    const distanceTo = (i: number): number => {
+      const centre = (plan.ptr('centres') >>> 2) + i * dims;
+      let sum = 0;
+      for (let j = 0; j < dims; j++) sum += (f32[rotated + j] - f32[centre + j]) ** 2;
+      return sum;
+    };
+    const g = distanceTo(cell);
+    let cellRank = 0;
+    for (let i = 0; i < this.count; i++) if (distanceTo(i) < g) cellRank++;
+    // Of the slot's place in its block: factors are rows of 32 words, the row numbers the last.
+    const block =
+      Math.floor((found * 4 - plan.ptr('blocks')) / this.blockBytes) * this.blockBytes + plan.ptr('blocks');
+    const slot = found - ((block + this.codeBytes) >>> 2) - 64;
+    const byte = block + (slot & 7) * 2 + ((slot >> 3) & 1);
+    let sum = 0;
+    for (let j = 0; j < dims; j++) {
+      const nibble = (u8[byte + (j >> 2) * 16] >> (slot < 16 ? 0 : 4)) & 15;
+      sum += (nibble >> (j & 3)) & 1 ? f32[rotated + j] / 2 : -f32[rotated + j] / 2;
+    }
+    const add = f32[found - 64];
+    const mul = f32[found - 32];
+    const estimate = add + g + mul * sum;
+    return { cell, cellRank, estimate, lowerBound: estimate + mul * 0.3 * epsilon * Math.sqrt(g) };
+  }
+
+  /** Calls back with the index (as a word of the memory) of each used slot's row number. */
+  #slots(cell: number, visit: (row: number) => void): void {
+    const plan = this.#plan;
+    const [first, used] = plan.memory.u32.subarray((plan.ptr('directory') >>> 2) + cell * 4);
+    for (let slot = 0; slot < used; slot++) {
+      const block = plan.ptr('blocks') + (first + Math.floor(slot / SLOTS)) * this.blockBytes;
+      visit(((block + this.codeBytes) >>> 2) + 64 + (slot % SLOTS));
+    }
+  }
+
+  /** Splits cells that have outgrown the others, by two steps of 2-means; `floats` gives the address of a row. */
+  splitLarge(floats: (position: number, count: number) => number): void {
+    if (this.count < 2 || this.count >= MAX_CELLS) return;
+    const sizes = this.sizes();
+    let total = 0;
+    for (const size of sizes) total += size;
+    const limit = Math.max(LEAST_SPLIT, (SPLIT_FACTOR * total) / this.count);
+    const large = [...sizes.keys()].filter((cell) => sizes[cell] > limit);
+    let split = false;
+    for (const cell of large) split = this.#split(cell, floats) || split;
+    if (split) this.#codeRun(null);
+  }
+
+  /** Moves the farther part of a cell's rows to a new cell; false where its rows cannot be told apart. */
+  #split(cell: number, floats: (position: number, count: number) => number): boolean {
+    const plan = this.#plan;
+    const dims = this.dims;
+    const bytes = dims * 4;
+    const positions: number[] = [];
+    this.#slots(cell, (row) => {
+      const position = plan.memory.u32[row];
+      if (position !== NO_ROW) positions.push(position);
+    });
+    const rows = positions.length;
+    const rotated = plan.reserve('split rows', rows * bytes);
+    positions.forEach((position, i) => {
+      plan.kernels.transform(plan.address, floats(position, 1), 1, rotated + i * bytes);
+    });
+    const pair = plan.reserve('split centres', 2 * bytes);
+    const nearest = plan.reserve('split sides', rows * 4);
+    const sums = plan.reserve('split sums', 2 * bytes + 8);
+    const scratch = plan.reserve('split distances', 16);
+    const { memory, kernels } = plan;
+    // From the centre's nearest row outwards would be slower and no better: the first row, and the one farthest from it.
+    const distances = plan.reserve('split spread', rows * 4);
+    kernels.squaredL2(rotated, rotated, rows, dims, distances);
+    let far = 0;
+    for (let i = 1; i < rows; i++) {
+      if (memory.f32[(distances >>> 2) + i] > memory.f32[(distances >>> 2) + far]) far = i;
+    }
+    const apart = memory.f32[(distances >>> 2) + far] > 0;
+    if (apart) {
+      memory.u8.copyWithin(pair, rotated, rotated + bytes);
+      memory.u8.copyWithin(pair + bytes, rotated + far * bytes, rotated + (far + 1) * bytes);
+      for (let step = 0; step < 3; step++) {
+        kernels.assignExactly(rotated, rows, dims, pair, 2, scratch, nearest);
+        if (step === 2) break;
+        memory.u8.fill(0, sums, sums + 2 * bytes + 8);
+        kernels.accumulate(rotated, rows, dims, nearest, sums, sums + 2 * bytes);
+        kernels.moveCentres(sums, sums + 2 * bytes, 2, dims, pair);
+      }
+    }
+    const sides = memory.u32.slice(nearest >>> 2, (nearest >>> 2) + rows);
+    if (apart) {
+      const added = this.count;
+      const centres = plan.reserve('centres', (added + 1) * bytes);
+      memory.u8.copyWithin(
+        centres + cell * bytes,
+        plan.ptr('split centres'),
+        plan.ptr('split centres') + bytes,
+      );
+      memory.u8.copyWithin(
+        centres + added * bytes,
+        plan.ptr('split centres') + bytes,
+        plan.ptr('split centres') + 2 * bytes,
+      );
+      const directory = plan.reserve('directory', (added + 1) * 16) >>> 2;
+      memory.u32.set([0, 0, 0, 0], directory + added * 4);
+      plan.set('Cells', added + 1);
+      this.#reserveScratch(added + 1);
+      // The old run is written anew in place; clear it first.
+      const entry = directory + cell * 4;
+      const [first, , held] = memory.u32.subarray(entry, entry + 4);
+      for (let block = 0; block < held; block++) {
+        kernels.clearBlock(plan.ptr('blocks') + (first + block) * this.blockBytes, this.codeBytes);
+      }
+      memory.u32[entry + 1] = 0;
+      memory.u32[entry + 3] = 0;
+      positions.forEach((position, i) => {
+        this.append(sides[i] === 0 ? cell : added, floats(position, 1), position, 1);
+      });
+    }
+    for (const region of ['rows', 'centres', 'sides', 'sums', 'distances', 'spread'])
+      plan.release(`split ${region}`);
+    return apart;
+  }
+
+  /** Makes a cell's run hold `slots`, moving it to the end of the blocks when it must grow. */
+  #makeRoom(cell: number, slots: number): void {
+    const plan = this.#plan;
+    const entry = (plan.ptr('directory') >>> 2) + cell * 4;
+    const held = plan.memory.u32[entry + 2];
+    const needed = Math.ceil(slots / SLOTS);
+    if (needed <= held) return;
+    const room = Math.max(needed, held + (held >>> 1), 1);
+    const last = plan.memory.u32[entry] + held === this.#blocks;
+    const first = last ? plan.memory.u32[entry] : this.#blocks;
+    const region = plan.reserve('blocks', (first + room) * this.blockBytes);
+    const { memory, kernels } = plan;
+    const words = (plan.ptr('directory') >>> 2) + cell * 4;
+    if (!last) {
+      const from = region + memory.u32[words] * this.blockBytes;
+      memory.u8.copyWithin(region + first * this.blockBytes, from, from + held * this.blockBytes);
+    }
+    for (let block = held; block < room; block++) {
+      kernels.clearBlock(region + (first + block) * this.blockBytes, this.codeBytes);
+    }
+    memory.u32[words] = first;
+    memory.u32[words + 2] = room;
+    this.#blocks = first + room;
+  }
+
+  /** Moves the emptiest cells to sample rows, drawn in proportion to how much farther than the mean they lie. */
+  #reseed(sampleRows: number, random: RandomNumbers): void {
+    const plan = this.#plan;
+    const { u32, f32 } = plan.memory;
+    const cells = this.count;
+    const counts = u32.subarray(plan.ptr('counts of cells') >>> 2).subarray(0, cells);
+    const distances = f32.subarray(plan.ptr('cell distances') >>> 2).subarray(0, sampleRows);
+    let mean = 0;
+    for (const distance of distances) mean += distance / sampleRows;
+    const cumulative = new Float64Array(sampleRows);
+    let total = 0;
+    for (let row = 0; row < sampleRows; row++) {
+      total += Math.max(0, distances[row] - mean);
+      cumulative[row] = total;
+    }
+    if (!(total > 0)) return;
+    const emptiest = Uint32Array.from({ length: cells }, (_, cell) => cell).sort(
+      (a, b) => counts[a] - counts[b] || a - b,
+    );
+    const moves = Math.floor(cells * RESEED_SHARE);
+    const few = (0.6 * sampleRows) / cells;
+    for (let i = 0; i < moves && counts[emptiest[i]] < few; i++) {
+      const target = random.uniform() * total;
+      let low = 0;
+      let high = sampleRows - 1;
+      while (low < high) {
+        const middle = (low + high) >>> 1;
+        if (cumulative[middle] <= target) low = middle + 1;
+        else high = middle;
+      }
+      const from = plan.ptr('sample') + low * this.dims * 4;
+      plan.memory.u8.copyWithin(
+        plan.ptr('centres') + emptiest[i] * this.dims * 4,
+        from,
+        from + this.dims * 4,
+      );
+    }
+  }
+
+  /** Codes the centres: in one run, or by groups where groups are shown to find the same cells. */
+  #codeCentres(sampleRows: number): void {
+    const plan = this.#plan;
+    const cells = this.count;
+    this.#codeRun(null);
+    if (cells < 512 || sampleRows === 0) return;
+    const trials = Math.min(GROUP_TRIALS, sampleRows);
+    const found = plan.reserve('trial cells', trials * 8);
+    this.assign(plan.ptr('sample'), trials, found, found + trials * 4);
+    const alone = this.#sum(found + trials * 4, trials);
+    this.#codeRun(this.#groupCentres());
+    this.assign(plan.ptr('sample'), trials, found, found + trials * 4);
+    const grouped = this.#sum(found + trials * 4, trials);
+    plan.release('trial cells');
+    if (grouped > alone * GROUP_LOSS) this.#codeRun(null);
+  }
+
+  #sum(floats: number, count: number): number {
+    let sum = 0;
+    for (const value of this.#plan.memory.f32.subarray(floats >>> 2, (floats >>> 2) + count)) sum += value;
+    return sum;
+  }
+
+  /** A few Lloyd's steps over the centres themselves; returns each centre's group. */
+  #groupCentres(): Uint32Array {
+    const plan = this.#plan;
+    const { memory, kernels } = plan;
+    const cells = this.count;
+    const dims = this.dims;
+    const bytes = dims * 4;
+    const groups = Math.max(8, Math.floor(Math.sqrt(cells)));
+    const table = plan.reserve('groupCentres', (groups + 1) * bytes);
+    for (let group = 0; group < groups; group++) {
+      const from = plan.ptr('centres') + Math.floor((group * cells) / groups) * bytes;
+      memory.u8.copyWithin(table + group * bytes, from, from + bytes);
+    }
+    const nearest = plan.reserve('nearest groups', cells * 4);
+    const scratch = plan.reserve('group distances', groups * 4);
+    const sums = plan.reserve('sums of groups', groups * bytes);
+    const counts = plan.reserve('counts of groups', groups * 4);
+    for (let iteration = 0; iteration < 4; iteration++) {
+      kernels.assignExactly(plan.ptr('centres'), cells, dims, table, groups, scratch, nearest);
+      if (iteration === 3) break;
+      memory.u8.fill(0, sums, sums + groups * bytes);
+      memory.u8.fill(0, counts, counts + groups * 4);
+      kernels.accumulate(plan.ptr('centres'), cells, dims, nearest, sums, counts);
+      kernels.moveCentres(sums, counts, groups, dims, table);
+    }
+    const groupOf = memory.u32.slice(nearest >>> 2, (nearest >>> 2) + cells);
+    for (const region of ['nearest groups', 'group distances', 'sums of groups', 'counts of groups'])
+      plan.release(region);
+    return groupOf;
+  }
+
+  /** Writes the centre blocks, all in one run coded against the origin, or a run a group coded against its centre. */
+  #codeRun(groupOf: Uint32Array | null): void {
+    const plan = this.#plan;
+    const { kernels } = plan;
+    const cells = this.count;
+    const dims = this.dims;
+    const groups = groupOf ? Math.max(8, Math.floor(Math.sqrt(cells))) : 1;
+    const lists: number[][] = Array.from({ length: groups }, () => []);
+    for (let cell = 0; cell < cells; cell++) lists[groupOf ? groupOf[cell] : 0].push(cell);
+    let blocks = 0;
+    for (const list of lists) blocks += Math.ceil(list.length / SLOTS);
+    const codeBytes = dims * 8;
+    const blockBytes = codeBytes + FACTOR_BYTES;
+    const region = plan.reserve('centreBlocks', blocks * blockBytes);
+    plan.reserve('groupOrder', groups * 8);
+    const starts = plan.reserve('groupStarts', (groups + 1) * 4) >>> 2;
+    if (!groupOf) plan.reserve('groupCentres', dims * 4);
+    const table = plan.ptr('groupCentres');
+    if (!groupOf) plan.memory.f32.fill(0, table >>> 2, (table >>> 2) + dims);
+    let block = 0;
+    for (let group = 0; group < groups; group++) {
+      plan.memory.u32[starts + group] = block;
+      lists[group].forEach((cell, i) => {
+        const slot = i % SLOTS;
+        if (slot === 0) kernels.clearBlock(region + block++ * blockBytes, codeBytes);
+        kernels.encode(
+          plan.ptr('centres') + cell * dims * 4,
+          table + (groupOf ? group : 0) * dims * 4,
+          dims,
+          region + (block - 1) * blockBytes,
+          slot,
+          1,
+          cell,
+          0,
+        );
+      });
+    }
+    plan.memory.u32[starts + groups] = block;
+    plan.set('Groups', groupOf ? groups : 0);
+  }
+
+  #reserveScratch(cells: number): void {
+    const candidates = 3 * cells + 640;
+    this.#plan.reserve('candidateKeys', candidates * 4);
+    this.#plan.reserve('candidates', candidates * 4);
+    this.#plan.reserve('bins', 1024 + Math.max(candidates, 10000) * 9 + 16);
+  }
+}

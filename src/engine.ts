@@ -1,0 +1,417 @@
+import { Cells, type Progress } from './cells.js';
+import type { Metric, Neighbors } from './neighbors.js';
+import { CHUNK_ROWS, EnginePlan } from './plan.js';
+import { RandomGenerator } from './random.js';
+import { Rows, type Storage } from './rows.js';
+import { Space } from './space.js';
+import { keepFor, type Settings, type Tunable } from './tuning.js';
+
+/** Rows that centres are trained on: a cell's worth of this many, within bounds. */
+const SAMPLE_PER_CELL = 20;
+const LEAST_SAMPLE_PER_CELL = 12;
+const LEAST_SAMPLE = 10_000;
+const MOST_SAMPLE = 100_000;
+/** Rows that the mean is taken over. */
+const MEAN_ROWS = 20_000;
+/** Survivors that wait for the next stage at most. */
+const SURVIVORS = 8192;
+/** Step of the 4-bit levels, in units of the coordinates' standard deviation: best for 16 levels of a Gaussian. */
+const REFINE_STEP = 0.3352;
+
+/** Where one row stands in the search that ran last. */
+export interface RowTrace {
+  cell: number;
+  /** Place of its cell among all cells by distance to the query, from 0; probed are the first `cellsProbed`. */
+  cellRank: number;
+  /** Squared distance in the engine's space as its code tells it, and the least that the error bound allows. */
+  estimate: number;
+  lowerBound: number;
+  /** What a lower bound had to be under at the end of the scan. */
+  limit: number;
+  distance: number;
+}
+
+/**
+ * The engine behind VectorIndex: stored rows, coded space and cells over one memory, and the stages of a query.
+ * Arguments have been checked; settings are the tuner's.
+ */
+export class Engine implements Tunable {
+  readonly plan: EnginePlan;
+  readonly rows: Rows;
+  #space: Space;
+  #cells: Cells;
+  #seed: bigint;
+  #built = false;
+  /** The k and settings that the plan holds now. */
+  #k = 0;
+  #settings: Settings | null = null;
+  /** Places between the ids and the scores in `results`. */
+  #places = 0;
+
+  constructor(dimensions: number, metric: Metric, storage: Storage, seed: bigint, maxBytes: number) {
+    this.#seed = seed;
+    this.plan = new EnginePlan(maxBytes);
+    this.rows = new Rows(this.plan, dimensions, metric, storage);
+    this.#space = new Space(this.plan);
+    this.#space.draw(new RandomGenerator(seed));
+    this.#reserveScratch();
+    this.#cells = new Cells(this.plan);
+    this.#cells.reset();
+  }
+
+  get size(): number {
+    return this.rows.count;
+  }
+
+  get cells(): number {
+    return this.#cells.count;
+  }
+
+  get dims(): number {
+    return this.plan.get('Dims');
+  }
+
+  get stride(): number {
+    return this.rows.stride;
+  }
+
+  get isBuilt(): boolean {
+    return this.#built;
+  }
+
+  get isRefined(): boolean {
+    return this.plan.ptr('refine') !== 0;
+  }
+
+  /** Rows in each cell. */
+  cellSizes(): Uint32Array {
+    return this.#cells.sizes();
+  }
+
+  vector(id: number): Float32Array {
+    return this.rows.vector(id);
+  }
+
+  /** Appends rows and, unless a build follows at once, encodes them into their cells. */
+  append(vectors: Float32Array, rows: number, encode: boolean): void {
+    const first = this.size;
+    this.rows.append(vectors, rows);
+    if (!encode || rows === 0) return;
+    if (first === 0) this.#centre();
+    this.#encode(first, rows);
+  }
+
+  /* ---- building ---- */
+
+  /** Forgets what a build made, so that the next one depends on the rows alone. */
+  start(): void {
+    this.plan.release('refine');
+    this.plan.release('refineNorms');
+    this.rows.extend();
+    this.#centre();
+    this.#settings = null;
+  }
+
+  /** Trains `cells` centres and sorts rows and codes into their cells. */
+  *sort(cells: number, train: boolean): Generator<Progress> {
+    const rows = this.size;
+    const { plan } = this;
+    // Another generator than the rotation's.
+    const random = new RandomGenerator(this.#seed + 1n);
+    const dims = plan.get('Dims');
+    const assigned = new Uint32Array(rows); // by id
+    if (cells === 1) {
+      this.#cells.reset();
+    } else {
+      const sample = this.#drawSample(cells, random);
+      const region = plan.reserve('sample', sample.length * dims * 4);
+      for (let i = 0; i < sample.length; i++) {
+        const floats = this.rows.floats(this.rows.position(sample[i]), 1);
+        this.#space.transform(floats, 1, region + i * dims * 4);
+      }
+      yield* this.#cells.train(cells, sample.length, random, train ? undefined : 0);
+      plan.release('sample');
+
+      const nearest = plan.reserve('nearest cells', CHUNK_ROWS * 4);
+      const distances = plan.reserve('cell distances', CHUNK_ROWS * 4);
+      for (let position = 0; position < rows; position += CHUNK_ROWS) {
+        const count = Math.min(CHUNK_ROWS, rows - position);
+        this.#space.transform(this.rows.floats(position, count), count, plan.ptr('chunk'));
+        this.#cells.assign(plan.ptr('chunk'), count, nearest, distances);
+        const { u32 } = plan.memory;
+        const labels = plan.ptr('labels') >>> 2;
+        for (let i = 0; i < count; i++) assigned[u32[labels + position + i]] = u32[(nearest >>> 2) + i];
+        yield { phase: 'assign', done: position, total: rows };
+      }
+      plan.release('nearest cells');
+      plan.release('cell distances');
+    }
+
+    // Counting sort by cell, ids ascending inside a cell: the order depends on the rows alone, not on how they came.
+    const sizes = new Uint32Array(cells);
+    for (const cell of assigned) sizes[cell]++;
+    const next = new Uint32Array(cells);
+    for (let cell = 1; cell < cells; cell++) next[cell] = next[cell - 1] + sizes[cell - 1];
+    const starts = next.slice();
+    const order = new Uint32Array(rows);
+    for (let id = 0; id < rows; id++) order[next[assigned[id]]++] = id;
+    this.rows.reorder(order);
+    this.#built = true;
+    this.#settings = null;
+    this.#cells.layOut(sizes);
+    for (let cell = 0; cell < cells; cell++) {
+      this.#fill(cell, starts[cell], sizes[cell]);
+      if (cell % 64 === 0) yield { phase: 'encode', done: starts[cell], total: rows };
+    }
+  }
+
+  /** Ids in random order, as many as training wants. */
+  #drawSample(cells: number, random: RandomGenerator): Uint32Array {
+    const rows = this.size;
+    const wanted = Math.max(
+      LEAST_SAMPLE,
+      LEAST_SAMPLE_PER_CELL * cells,
+      Math.min(SAMPLE_PER_CELL * cells, MOST_SAMPLE),
+    );
+    const size = Math.max(cells, Math.min(rows, wanted));
+    const ids = Uint32Array.from({ length: rows }, (_, id) => id);
+    for (let i = 0; i < size; i++) {
+      const j = i + random.integer(rows - i);
+      const id = ids[i];
+      ids[i] = ids[j];
+      ids[j] = id;
+    }
+    return ids.subarray(0, size);
+  }
+
+  /** Puts the coded space around the mean of evenly spaced rows. */
+  #centre(): void {
+    const rows = this.size;
+    const count = Math.min(rows, MEAN_ROWS);
+    const { stride } = this.rows;
+    const mean = new Float64Array(stride);
+    for (let i = 0; i < count; i++) {
+      const at = this.rows.floats(this.rows.position(Math.floor((i * rows) / count)), 1) >>> 2;
+      const { f32 } = this.plan.memory;
+      for (let j = 0; j < stride; j++) mean[j] += f32[at + j];
+    }
+    for (let j = 0; j < stride; j++) mean[j] /= count;
+    this.#space.setMean(mean);
+  }
+
+  /** Encodes consecutive rows into the end of one cell. */
+  #fill(cell: number, position: number, rows: number): void {
+    for (let i = 0; i < rows; i += CHUNK_ROWS) {
+      const count = Math.min(CHUNK_ROWS, rows - i);
+      this.#cells.append(cell, this.rows.floats(position + i, count), position + i, count);
+    }
+  }
+
+  /** Encodes rows that were appended into their cells, one by one, and splits cells that have grown too large. */
+  #encode(first: number, rows: number): void {
+    if (!this.#built) {
+      this.#fill(0, first, rows);
+      return;
+    }
+    const { plan } = this;
+    const nearest = plan.reserve('nearest cells', CHUNK_ROWS * 8);
+    for (let i = 0; i < rows; i += CHUNK_ROWS) {
+      const count = Math.min(CHUNK_ROWS, rows - i);
+      const floats = this.rows.floats(first + i, count);
+      this.#space.transform(floats, count, plan.ptr('chunk'));
+      this.#cells.assign(plan.ptr('chunk'), count, nearest, nearest + CHUNK_ROWS * 4);
+      const cells = plan.memory.u32.slice(nearest >>> 2, (nearest >>> 2) + count);
+      cells.forEach((cell, j) => {
+        this.#cells.append(cell, floats + j * this.rows.stride * 4, first + i + j, 1);
+      });
+      if (plan.ptr('refine')) this.#refineFrom(first + i, count);
+    }
+    plan.release('nearest cells');
+    this.#cells.splitLarge((position, count) => this.rows.floats(position, count));
+  }
+
+  /** Writes 4-bit records of all rows. */
+  refine(): void {
+    const { plan } = this;
+    const rows = this.size;
+    const dims = plan.get('Dims');
+    const count = Math.min(rows, 2000);
+    let squares = 0;
+    for (let i = 0; i < count; i++) {
+      this.#space.transform(this.rows.floats(Math.floor((i * rows) / count), 1), 1, plan.ptr('chunk'));
+      const at = plan.ptr('chunk') >>> 2;
+      const { f32 } = plan.memory;
+      for (let j = 0; j < dims; j++) squares += f32[at + j] * f32[at + j];
+    }
+    plan.setFloat('RefineStep', REFINE_STEP * Math.sqrt(squares / count / dims));
+    this.#refineFrom(0, rows);
+    this.#settings = null;
+  }
+
+  #refineFrom(first: number, rows: number): void {
+    const { plan } = this;
+    const bytes = Math.ceil(plan.get('Dims') / 32) * 16;
+    plan.reserve('refine', (first + rows) * bytes);
+    plan.reserve('refineNorms', (first + rows) * 4);
+    for (let position = first; position < first + rows; position += CHUNK_ROWS) {
+      const count = Math.min(CHUNK_ROWS, first + rows - position);
+      plan.kernels.fillRecords(
+        plan.address,
+        this.rows.floats(position, count),
+        count,
+        plan.ptr('refine') + position * bytes,
+        plan.ptr('refineNorms') + position * 4,
+        plan.ptr('chunk'),
+      );
+    }
+  }
+
+  /* ---- searching ---- */
+
+  /** Runs one search; `read` gives its neighbors. Returns how many. */
+  run(query: Float32Array, k: number, settings: Settings): number {
+    if (this.size === 0) return 0;
+    const wanted = Math.min(k, this.size);
+    this.#configure(wanted, settings);
+    this.rows.setQuery(query);
+    this.plan.kernels.search(this.plan.address);
+    return this.#drain(wanted);
+  }
+
+  /** As run, stage by stage: calls `lap` after each. */
+  runInStages(query: Float32Array, k: number, settings: Settings, lap: () => void): number {
+    const { kernels, address } = this.plan;
+    const wanted = Math.min(k, this.size);
+    this.#configure(wanted, settings);
+    this.rows.setQuery(query);
+    kernels.prepare(address);
+    lap();
+    const probes = kernels.chooseCells(address);
+    lap();
+    kernels.scanCells(address, probes);
+    lap();
+    kernels.rankFound(address);
+    const found = this.#drain(wanted);
+    lap();
+    return found;
+  }
+
+  /** Compares every row. */
+  runExact(query: Float32Array, k: number): number {
+    if (this.size === 0) return 0;
+    const wanted = Math.min(k, this.size);
+    this.#reserveResults(wanted);
+    this.plan.set('K', wanted);
+    this.#settings = null;
+    this.rows.setQuery(query);
+    this.plan.kernels.searchExact(this.plan.address);
+    return this.#drain(wanted);
+  }
+
+  /** Copies the `found` neighbors of the last search out. */
+  read(found: number, into: Neighbors, at: number): void {
+    const { u32, f32 } = this.plan.memory;
+    const results = this.plan.ptr('results') >>> 2;
+    for (let i = 0; i < found; i++) {
+      into.ids[at + i] = u32[results + i];
+      into.distances[at + i] = this.rows.distance(f32[results + this.#places + i]);
+    }
+  }
+
+  counters(): { cells: number; codes: number; survivors: number; refined: number; ranked: number } {
+    const { plan } = this;
+    return {
+      cells: plan.get('CellsProbed'),
+      codes: plan.get('CodesScanned'),
+      survivors: plan.get('SurvivorCount'),
+      refined: plan.get('RowsRefined'),
+      ranked: plan.get('RowsRanked'),
+    };
+  }
+
+  /** The cell of every id. */
+  cellsOfRows(): Uint32Array {
+    return this.#cells.cellsOf(
+      this.plan.memory.u32.slice(this.plan.ptr('labels') >>> 2).subarray(0, this.size),
+    );
+  }
+
+  /** All cells, those nearest to a query first. */
+  cellOrder(query: Float32Array): Uint32Array {
+    const { plan } = this;
+    this.#settings = null;
+    plan.set('Probes', this.cells);
+    this.rows.setQuery(query);
+    plan.kernels.prepare(plan.address);
+    const count = plan.kernels.chooseCells(plan.address);
+    const at = plan.ptr('candidates') >>> 2;
+    return plan.memory.u32.slice(at, at + count);
+  }
+
+  /** Where a row stands in the search that ran last with these settings (null: exact). */
+  trace(query: Float32Array, id: number, settings: Settings | null): RowTrace {
+    const { plan } = this;
+    const limit = settings ? plan.memory.f32[plan.word('Worst')] : Number.POSITIVE_INFINITY;
+    const position = this.rows.position(id);
+    this.rows.setQuery(query);
+    plan.kernels.prepare(plan.address);
+    const row = this.rows.floats(position, 1);
+    const scores = plan.ptr('scores');
+    const byDot = this.rows.metric === 'inner-product';
+    if (byDot) plan.kernels.dot(plan.ptr('query'), row, 1, this.stride, scores);
+    else plan.kernels.squaredL2(plan.ptr('query'), row, 1, this.stride, scores);
+    const score = plan.memory.f32[scores >>> 2];
+    return {
+      ...this.#cells.trace(position, settings?.epsilon ?? 0),
+      limit,
+      distance: this.rows.distance(byDot ? -score : score),
+    };
+  }
+
+  #drain(k: number): number {
+    const { plan } = this;
+    const results = plan.ptr('results');
+    plan.kernels.drain(plan.ptr('heap'), k, results, results + k * 4);
+    this.#places = k;
+    const { u32 } = plan.memory;
+    let found = k;
+    while (found > 0 && u32[(results >>> 2) + found - 1] === 0xffffffff) found--;
+    return found;
+  }
+
+  #configure(k: number, settings: Settings): void {
+    if (k === this.#k && settings === this.#settings) return;
+    const { plan } = this;
+    const keep = settings.keep ?? keepFor(k);
+    const list = keep + SURVIVORS + 8;
+    this.#reserveResults(k);
+    plan.reserve('estimates', k * 4);
+    plan.reserve('keptKeys', list * 4);
+    plan.reserve('keptRows', list * 4);
+    plan.reserve('bins', 1024 + Math.max(3 * this.cells + 640, list) * 9 + 16);
+    plan.set('K', k);
+    plan.set('Keep', keep);
+    plan.set('Probes', Math.min(settings.probes, this.cells));
+    plan.setFloat('Epsilon', settings.epsilon);
+    plan.set('Patience', settings.patience);
+    this.#k = k;
+    this.#settings = settings;
+  }
+
+  #reserveResults(k: number): void {
+    this.plan.reserve('heap', k * 8);
+    this.plan.reserve('results', k * 8);
+  }
+
+  #reserveScratch(): void {
+    const { plan } = this;
+    const constants = plan.reserve('constants', 32);
+    plan.memory.u8.fill(15, constants, constants + 16);
+    for (let i = 16; i < 32; i += 2) plan.memory.u8.set([15, 0], constants + i);
+    plan.reserve('waiting', 144 * 16 + 516 * 4);
+    plan.reserve('scores', 260 * 4);
+    plan.reserve('survivorKeys', (SURVIVORS + 8) * 4);
+    plan.reserve('survivorRows', (SURVIVORS + 8) * 4);
+    plan.set('SurvivorCapacity', SURVIVORS);
+  }
+}

@@ -1,0 +1,263 @@
+import { MAX_VALUE, rangeError } from './check.js';
+import { LEAST_SQUARED_LENGTH, type Metric, zeroVector } from './neighbors.js';
+import { CHUNK_ROWS, type EnginePlan } from './plan.js';
+
+/** How rows are kept: as given, or as 8-bit integers with a scale a row. */
+export type Storage = 'f32' | 'int8';
+
+/** The least stride: the rotation works on 16 floats or more. */
+const LEAST_STRIDE = 16;
+/** Lengths that differ from 1 by less are not kept beside unit rows. */
+const UNIT_TOLERANCE = 1e-6;
+
+/**
+ * The stored rows: regions `rows`, `labels` (id of a position) and `positions` (position of an id), and `lengths` where
+ * cosine rows did not come with length 1.
+ *
+ * The engine ranks by squared Euclidean distance, so rows are stored in the shape that makes this the right order: as
+ * given (euclidean), scaled to length 1 (cosine: |x - y|² = 2 (1 - cos)), or extended by one coordinate to a common norm
+ * (inner product: Bachrach et al., RecSys 2014).
+ */
+export class Rows {
+  readonly dimensions: number;
+  readonly metric: Metric;
+  readonly storage: Storage;
+  /** Floats of a row in the engine's hands, padding and extension included. */
+  readonly stride: number;
+  #plan: EnginePlan;
+  /** Inner product: the squared norm that rows are extended to. */
+  #squaredNorm = 0;
+
+  constructor(plan: EnginePlan, dimensions: number, metric: Metric, storage: Storage) {
+    this.#plan = plan;
+    this.dimensions = dimensions;
+    this.metric = metric;
+    this.storage = storage;
+    const extended = metric === 'inner-product' ? dimensions + 1 : dimensions;
+    this.stride = Math.max(LEAST_STRIDE, Math.ceil(extended / 4) * 4);
+    plan.set('Stride', this.stride);
+    plan.set('RowBytes', storage === 'int8' ? Math.ceil(this.stride / 16) * 16 + 16 : this.stride * 4);
+    plan.set('Int8', storage === 'int8' ? 1 : 0);
+    plan.set('Dot', metric === 'inner-product' ? 1 : 0);
+    plan.reserve('chunk', (CHUNK_ROWS + 1) * this.stride * 4);
+    plan.reserve('coming rows', CHUNK_ROWS * this.stride * 4);
+    plan.reserve('scales', CHUNK_ROWS * 4);
+    plan.reserve('query', this.stride * 4);
+    plan.memory.f32.fill(0, plan.ptr('query') >>> 2, (plan.ptr('query') >>> 2) + this.stride);
+  }
+
+  get count(): number {
+    return this.#plan.get('RowCount');
+  }
+
+  /** Squared norm that rows are extended to. */
+  get squaredNorm(): number {
+    return this.#squaredNorm;
+  }
+
+  /** Appends rows; their ids follow. They are checked whole before anything is kept. */
+  append(vectors: Float32Array, rows: number): void {
+    const plan = this.#plan;
+    const first = this.count;
+    const rowBytes = plan.get('RowBytes');
+    this.#reserve(first + rows, rowBytes);
+    if (this.metric === 'inner-product' && first === 0) this.#raiseNorm(vectors, rows);
+    for (let row = 0; row < rows; row += CHUNK_ROWS) {
+      const count = Math.min(CHUNK_ROWS, rows - row);
+      // Whole rows of floats are written where they stay; int8 records are made from a chunk.
+      const target =
+        this.storage === 'int8' ? plan.ptr('coming rows') : plan.ptr('rows') + (first + row) * rowBytes;
+      this.#copy(vectors, row, count, target);
+      this.#shape(target, count, row, first + row);
+      if (this.storage === 'int8') {
+        plan.kernels.quantizeRows(target, count, this.stride, plan.ptr('rows') + (first + row) * rowBytes);
+      }
+    }
+    const { u32 } = plan.memory;
+    const labels = plan.ptr('labels') >>> 2;
+    const positions = plan.ptr('positions') >>> 2;
+    for (let id = first; id < first + rows; id++) {
+      u32[labels + id] = id;
+      u32[positions + id] = id;
+    }
+    plan.set('RowCount', first + rows);
+  }
+
+  /** Address of consecutive rows as floats: where they lie, or up to CHUNK_ROWS of them restored. */
+  floats(position: number, count: number): number {
+    const plan = this.#plan;
+    const at = plan.ptr('rows') + position * plan.get('RowBytes');
+    if (this.storage === 'f32') return at;
+    plan.kernels.restoreRows(at, count, this.stride, plan.ptr('coming rows'));
+    return plan.ptr('coming rows');
+  }
+
+  /** Position of an id. */
+  position(id: number): number {
+    return this.#plan.memory.u32[(this.#plan.ptr('positions') >>> 2) + id];
+  }
+
+  /** The row of an id as it was given; rounded to 8 bits, and to float32 where it was scaled. */
+  vector(id: number): Float32Array {
+    const position = this.position(id);
+    const at = this.floats(position, 1) >>> 2;
+    const vector = this.#plan.memory.f32.slice(at, at + this.dimensions);
+    const lengths = this.#plan.ptr('lengths');
+    if (lengths) {
+      const length = this.#plan.memory.f32[(lengths >>> 2) + position];
+      for (let i = 0; i < vector.length; i++) vector[i] *= length;
+    }
+    return vector;
+  }
+
+  /** Brings a query into the shape of the rows, in the region `query`. The query has been checked. */
+  setQuery(query: Float32Array): void {
+    const plan = this.#plan;
+    const at = plan.ptr('query');
+    plan.memory.f32.set(query, at >>> 2);
+    if (this.metric !== 'cosine') return;
+    const scale = plan.ptr('scales');
+    if (plan.kernels.inverseLengths(at, 1, this.stride, LEAST_SQUARED_LENGTH, scale) < 1)
+      throw zeroVector('query', 0);
+    plan.kernels.scaleRows(at, scale, 1, this.stride);
+  }
+
+  /** The distance that a kernel's score stands for. */
+  distance(score: number): number {
+    if (this.metric === 'euclidean') return Math.sqrt(score);
+    return this.metric === 'cosine' ? score / 2 : score;
+  }
+
+  /** Inner product: extends all rows anew, to the largest norm among them. */
+  extend(): void {
+    const plan = this.#plan;
+    if (this.metric !== 'inner-product') return;
+    let most = 0;
+    for (let position = 0; position < this.count; position += CHUNK_ROWS) {
+      const count = Math.min(CHUNK_ROWS, this.count - position);
+      const rows = this.#unextended(position, count);
+      plan.kernels.squaredNorms(rows, count, this.stride, plan.ptr('scales'));
+      const at = plan.ptr('scales') >>> 2;
+      for (let i = 0; i < count; i++) most = Math.max(most, plan.memory.f32[at + i]);
+    }
+    this.#setNorm(most);
+    for (let position = 0; position < this.count; position += CHUNK_ROWS) {
+      const count = Math.min(CHUNK_ROWS, this.count - position);
+      const rows = this.#unextended(position, count);
+      plan.kernels.extendRows(rows, count, this.stride, this.dimensions, most);
+      const at = plan.ptr('rows') + position * plan.get('RowBytes');
+      if (this.storage === 'int8') plan.kernels.quantizeRows(rows, count, this.stride, at);
+    }
+  }
+
+  /** Puts rows, labels and positions into a new order: the ids at positions 0, 1, 2, … */
+  reorder(ids: Uint32Array): void {
+    const plan = this.#plan;
+    const count = ids.length;
+    const source = plan.reserve('source', count * 4);
+    const { u32 } = plan.memory;
+    const positions = plan.ptr('positions') >>> 2;
+    const order = (): void => {
+      for (let i = 0; i < count; i++) u32[(source >>> 2) + i] = u32[positions + ids[i]];
+    };
+    order();
+    plan.kernels.permuteRows(plan.ptr('rows'), plan.get('RowBytes'), count, source, plan.ptr('chunk'));
+    if (plan.ptr('lengths')) {
+      order();
+      plan.kernels.permuteRows(plan.ptr('lengths'), 4, count, source, plan.ptr('chunk'));
+    }
+    plan.release('source');
+    const labels = plan.ptr('labels') >>> 2;
+    for (let position = 0; position < count; position++) {
+      u32[labels + position] = ids[position];
+      u32[positions + ids[position]] = position;
+    }
+  }
+
+  /** Bytes of the rows themselves. */
+  get bytes(): number {
+    return this.count * this.#plan.get('RowBytes');
+  }
+
+  #reserve(rows: number, rowBytes: number): void {
+    this.#plan.reserve('rows', rows * rowBytes);
+    this.#plan.reserve('labels', rows * 4);
+    this.#plan.reserve('positions', rows * 4);
+    if (this.#plan.ptr('lengths')) this.#plan.reserve('lengths', rows * 4);
+  }
+
+  #copy(vectors: Float32Array, row: number, count: number, target: number): void {
+    const { f32 } = this.#plan.memory;
+    const { dimensions, stride } = this;
+    const from = row * dimensions;
+    const to = target >>> 2;
+    if (stride === dimensions) {
+      f32.set(vectors.subarray(from, from + count * dimensions), to);
+      return;
+    }
+    // Packed at the end of a chunk's room, then spread by a kernel that moves forward only.
+    const packed = this.#plan.ptr('chunk');
+    f32.set(vectors.subarray(from, from + count * dimensions), packed >>> 2);
+    this.#plan.kernels.padRows(packed, count, dimensions, stride, target);
+  }
+
+  /** Checks a chunk of rows and gives it the metric's shape. */
+  #shape(rows: number, count: number, firstRow: number, position: number): void {
+    const plan = this.#plan;
+    const { kernels, memory } = plan;
+    const floats = count * this.stride;
+    const bad = kernels.firstUnfit(rows, floats, MAX_VALUE) >>> 0;
+    if (bad < floats) {
+      const row = Math.floor(bad / this.stride);
+      throw rangeError(
+        'ERR_NOT_FINITE',
+        `vectors: expected finite numbers of at most 1e16, got ${memory.f32[(rows >>> 2) + bad]} in row ${firstRow + row}, column ${bad % this.stride}`,
+      );
+    }
+    if (this.metric === 'inner-product') {
+      kernels.extendRows(rows, count, this.stride, this.dimensions, this.#squaredNorm);
+      return;
+    }
+    if (this.metric !== 'cosine') return;
+    const scales = plan.ptr('scales');
+    const zero = kernels.inverseLengths(rows, count, this.stride, LEAST_SQUARED_LENGTH, scales) >>> 0;
+    if (zero < count) throw zeroVector('vectors', firstRow + zero);
+    kernels.scaleRows(rows, scales, count, this.stride);
+    const at = scales >>> 2;
+    let unit = true;
+    for (let i = 0; i < count && unit; i++) unit = Math.abs(memory.f32[at + i] - 1) <= UNIT_TOLERANCE;
+    if (unit && !plan.ptr('lengths')) return;
+    if (!plan.ptr('lengths')) {
+      const capacity = plan.memory.capacity('labels');
+      const lengths = plan.reserve('lengths', capacity) >>> 2;
+      memory.f32.fill(1, lengths, lengths + capacity / 4);
+    }
+    const lengths = plan.ptr('lengths') >>> 2;
+    for (let i = 0; i < count; i++)
+      memory.f32[lengths + position + i] = 1 / memory.f32[(plan.ptr('scales') >>> 2) + i];
+  }
+
+  /** Rows as floats with the extending coordinate at 0. */
+  #unextended(position: number, count: number): number {
+    const rows = this.floats(position, count);
+    const { f32 } = this.#plan.memory;
+    for (let i = 0; i < count; i++) f32[(rows >>> 2) + i * this.stride + this.dimensions] = 0;
+    return rows;
+  }
+
+  #raiseNorm(vectors: Float32Array, rows: number): void {
+    let most = 0;
+    for (let row = 0; row < rows; row++) {
+      let norm = 0;
+      for (let i = row * this.dimensions; i < (row + 1) * this.dimensions; i++)
+        norm += vectors[i] * vectors[i];
+      if (norm > most && norm < Infinity) most = norm;
+    }
+    this.#setNorm(most);
+  }
+
+  #setNorm(squaredNorm: number): void {
+    this.#squaredNorm = Math.fround(squaredNorm);
+    this.#plan.setFloat('NormBound', squaredNorm);
+  }
+}

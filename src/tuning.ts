@@ -1,0 +1,536 @@
+import type { Neighbors } from './neighbors.js';
+
+/** How a search of the engine is done. */
+export interface Settings {
+  /** Cells that are visited, nearest first. */
+  probes: number;
+  /** Half-width of the codes' error bound in standard deviations. */
+  epsilon: number;
+  /** Cells without a change among the k best estimates after which the scan stops; 0: it never stops early. */
+  patience: number;
+  /** Survivors of the second stage that are ranked exactly; by default from k. */
+  keep?: number;
+}
+
+/** Options of a tuning. */
+export interface TuneOptions {
+  /** Share of the true neighbors that should be found, 0 to 1; default: 0.8, 0.9, 0.95 and 0.99. */
+  recall?: number;
+  /** Neighbors a search; default 10. */
+  k?: number;
+  /** Queries like those to come, queries × dimensions; by default rows of the index, each not counting itself. */
+  queries?: Float32Array;
+  /** Rows taken as queries where none are given; default 300, fewer where the index is small. */
+  sample?: number;
+}
+
+/** A setting that was measured for a recall. */
+export interface TunedSetting extends Settings {
+  /** Recall that was asked for. */
+  target: number;
+  /** Mean recall over the sample, and what it is above with 95 % confidence. */
+  recall: number;
+  atLeast: number;
+  /** Whether `atLeast` reaches the target. */
+  met: boolean;
+  /** Modeled microseconds a query, from what the queries did: for comparing settings, not machines. */
+  cost: number;
+}
+
+/** What a tuning found. */
+export interface TuningReport {
+  k: number;
+  /** Queries measured, and whether they were rows of the index. */
+  sample: number;
+  source: 'queries' | 'rows';
+  settings: TunedSetting[];
+  /** Predicted recall by cells probed (rows of the table) and epsilon (columns), before patience. */
+  table: { probes: number[]; epsilons: number[]; recall: number[][] };
+  /** The same in words. */
+  text: string;
+}
+
+/** A measured recall. */
+export interface Evaluation {
+  recall: number;
+  /** What the recall is above with 95 % confidence, over queries like these. */
+  atLeast: number;
+  queries: number;
+  k: number;
+}
+
+/** What the tuner asks of an engine. */
+export interface Tunable {
+  readonly size: number;
+  readonly dims: number;
+  readonly stride: number;
+  readonly cells: number;
+  /** Runs a search; returns how many neighbors, for `read`. */
+  run(query: Float32Array, k: number, settings: Settings): number;
+  runExact(query: Float32Array, k: number): number;
+  read(found: number, into: Neighbors, at: number): void;
+  vector(id: number): Float32Array;
+  /** The cell of every id. */
+  cellsOfRows(): Uint32Array;
+  /** All cells, those nearest to a query first. */
+  cellOrder(query: Float32Array): Uint32Array;
+  /** What the last search did. */
+  counters(): { cells: number; codes: number; survivors: number; refined: number; ranked: number };
+}
+
+const TARGETS: readonly number[] = [0.8, 0.9, 0.95, 0.99];
+const EPSILONS: readonly number[] = [1, 1.3, 1.6, 1.9, 2.2, 2.6, 3, 3.5];
+/** A bound this wide loses no neighbor that is worth a word: it stands for the truth where an exact scan is dear. */
+const TRUTH: Settings = { probes: 2 ** 31, epsilon: 4, patience: 0, keep: 512 };
+/** Rows × floats × queries up to which the truth is computed by exact scans. */
+const EXACT_WORK = 4e8;
+const DEFAULT_K = 10;
+/** One-sided 95 % of a normal distribution. */
+const CONFIDENCE = 1.645;
+/** More than this share of the cells for a recall of 0.95: the data has no structure that cells could use. */
+const STRUCTURELESS = 0.4;
+
+/** Settings before any tuning: careful. */
+function untuned(cells: number): Settings {
+  return { probes: cells === 1 ? 1 : Math.max(8, Math.ceil(cells * 0.1)), epsilon: 3, patience: 0 };
+}
+
+/** Survivors of the second stage that are ranked exactly for k neighbors. */
+export function keepFor(k: number): number {
+  return Math.ceil(1.5 * k) + 17;
+}
+
+interface Sample {
+  k: number;
+  queries: Float32Array[];
+  /** Ids that do not count, one a query: a row asked for its neighbors finds itself. */
+  own: number[] | null;
+  /** True neighbors, queries × k. */
+  truth: Uint32Array;
+}
+
+/** A target recall → probes, epsilon, patience. */
+export class Tuner {
+  #engine: Tunable;
+  #tuned: Map<number, TunedSetting[]> = new Map();
+  #random: (bound: number) => number;
+
+  constructor(engine: Tunable, random: (bound: number) => number) {
+    this.#engine = engine;
+    this.#random = random;
+  }
+
+  /** Drops what was tuned, for an index that is built anew. */
+  forget(): void {
+    this.#tuned.clear();
+  }
+
+  /** Every tuned setting, by k. */
+  get tuned(): ReadonlyMap<number, readonly TunedSetting[]> {
+    return this.#tuned;
+  }
+
+  /**
+   * Settings for a recall: the tuned ones of the next higher target; null where only an exact search is sure to reach
+   * it. Between values of k that were tuned, settings of the next larger are taken; beyond the largest they are widened.
+   */
+  settings(k: number, recall: number): Settings | null {
+    if (this.#tuned.size === 0) return recall > 0.99 ? null : untuned(this.#engine.cells);
+    const ks = [...this.#tuned.keys()].sort((a, b) => a - b);
+    const at = ks.find((tuned) => tuned >= k) ?? ks[ks.length - 1];
+    const settings = (this.#tuned.get(at) as TunedSetting[]).find(
+      (setting) => setting.target >= recall && setting.met,
+    );
+    if (!settings || k <= at) return settings ?? null;
+    return this.#widened(settings, k / at);
+  }
+
+  /** For more neighbors than were tuned: they lie farther out, in more cells and nearer to the edge of the bound. */
+  #widened(settings: Settings, factor: number): Settings {
+    const key = `${settings.probes} ${settings.epsilon} ${settings.patience} ${factor}`;
+    if (this.#wide?.key !== key) {
+      const more = Math.sqrt(factor);
+      this.#wide = {
+        key,
+        settings: {
+          probes: Math.min(this.#engine.cells, Math.ceil(settings.probes * more)),
+          epsilon: settings.epsilon + 0.1 * Math.log2(factor),
+          patience: Math.ceil(settings.patience * more),
+        },
+      };
+    }
+    return this.#wide.settings;
+  }
+  #wide: { key: string; settings: Settings } | undefined;
+
+  /**
+   * Measures settings for one or several targets and keeps them.
+   *
+   * One wide pass over the sample tells, for every true neighbor, in which cell of the query's order it lies and which
+   * bound lets its code through; that predicts the recall of every (probes, epsilon). The cheapest predictions are then
+   * run and corrected by what they really find. Cost is modeled from what the queries did (cells, codes, rows), not from
+   * a clock, so that the same data gives the same settings on every machine.
+   */
+  tune(options: TuneOptions, queries?: Float32Array[]): TuningReport {
+    const engine = this.#engine;
+    const k = Math.max(1, Math.min(options.k ?? DEFAULT_K, engine.size - (queries ? 0 : 1)));
+    const targets = options.recall === undefined ? TARGETS : [options.recall];
+    const sample = this.#draw(k, options.sample ?? sampleSize(engine.size), queries);
+    const size = sample.queries.length;
+    const grid = this.#grid(sample);
+    const settings = targets.map((target) => this.#settle(sample, grid, target));
+    if (size > 0) {
+      const others = (this.#tuned.get(k) ?? []).filter((old) => !targets.includes(old.target));
+      this.#tuned.set(
+        k,
+        [...others, ...settings].sort((a, b) => a.target - b.target),
+      );
+    }
+    const probes = ladder(engine.cells);
+    const table = probes.map((p) => EPSILONS.map((_, e) => (size ? mean(grid.recalls(p, e)) : 1)));
+    const report: TuningReport = {
+      k,
+      sample: size,
+      source: queries ? 'queries' : 'rows',
+      settings,
+      table: { probes, epsilons: [...EPSILONS], recall: table },
+      text: '',
+    };
+    report.text = describe(report, engine);
+    return report;
+  }
+
+  /** Measures the recall of settings (null: exact) on queries. */
+  evaluate(
+    queries: Float32Array[],
+    k: number,
+    settings: Settings | null,
+    truth?: Uint32Array | Int32Array,
+  ): Evaluation {
+    const wanted = Math.min(k, this.#engine.size);
+    const sample: Sample = {
+      k: wanted,
+      queries,
+      own: null,
+      truth: truth ? takeColumns(truth, queries.length, wanted) : this.#truth(queries, null, wanted, true),
+    };
+    const recalls = settings ? this.#measure(sample, settings).recalls : this.#measureExact(sample);
+    return { recall: mean(recalls), atLeast: lowerBound(recalls), queries: queries.length, k };
+  }
+
+  /**
+   * A first look at a fresh build: whether cells are of use (a query need not visit most of them), and how many rows an
+   * ordinary search ranks.
+   */
+  look(): { structureless: boolean; ranked: number } {
+    const engine = this.#engine;
+    const k = Math.min(DEFAULT_K, engine.size - 1);
+    if (k < 1) return { structureless: false, ranked: 0 };
+    const sample = this.#draw(k, 50);
+    const ranks = this.#ranks(sample);
+    const sorted = ranks.slice().sort();
+    const probes = sorted[Math.floor(0.95 * (sorted.length - 1))] + 1;
+    const { ranked } = this.#measure(sample, { probes, epsilon: 2.2, patience: 0 }).counters;
+    return { structureless: probes > STRUCTURELESS * engine.cells, ranked };
+  }
+
+  #draw(k: number, wanted: number, given?: Float32Array[]): Sample {
+    const engine = this.#engine;
+    const own: number[] = [];
+    const queries = given ?? [];
+    if (!given && engine.size > 1) {
+      const rows = new Set<number>();
+      const size = Math.min(wanted, engine.size);
+      while (rows.size < size) rows.add(this.#random(engine.size));
+      for (const id of rows) {
+        own.push(id);
+        queries.push(engine.vector(id));
+      }
+    }
+    const ids = given ? null : own;
+    return { k, queries, own: ids, truth: this.#truth(queries, ids, k, false) };
+  }
+
+  #truth(queries: Float32Array[], own: number[] | null, k: number, exact: boolean): Uint32Array {
+    const engine = this.#engine;
+    const all = exact || engine.size * engine.stride * queries.length <= EXACT_WORK;
+    const truth = new Uint32Array(queries.length * k).fill(0xffffffff);
+    const found = neighbors(k + 1);
+    queries.forEach((query, i) => {
+      const more = own ? 1 : 0;
+      const count = all ? engine.runExact(query, k + more) : engine.run(query, k + more, TRUTH);
+      engine.read(count, found, 0);
+      let at = i * k;
+      for (let j = 0; j < count && at < (i + 1) * k; j++) {
+        if (!own || found.ids[j] !== own[i]) truth[at++] = found.ids[j];
+      }
+    });
+    return truth;
+  }
+
+  /** For every true neighbor the place of its cell in the query's order. */
+  #ranks(sample: Sample): Uint32Array {
+    const engine = this.#engine;
+    const { k } = sample;
+    const ranks = new Uint32Array(sample.truth.length);
+    if (engine.cells === 1) return ranks;
+    const cellOf = engine.cellsOfRows();
+    const place = new Uint32Array(engine.cells);
+    sample.queries.forEach((query, i) => {
+      engine.cellOrder(query).forEach((cell, rank) => {
+        place[cell] = rank;
+      });
+      for (let j = i * k; j < (i + 1) * k; j++) {
+        ranks[j] = sample.truth[j] === 0xffffffff ? 0 : place[cellOf[sample.truth[j]]];
+      }
+    });
+    return ranks;
+  }
+
+  /** The wide pass: recall of each query for every (probes, epsilon). */
+  #grid(sample: Sample): Grid {
+    const ranks = this.#ranks(sample);
+    const sorted = ranks.slice().sort();
+    const probes = sorted.length ? sorted[Math.floor(0.998 * (sorted.length - 1))] + 1 : 1;
+    const bins = new Uint8Array(ranks.length).fill(EPSILONS.length);
+    const work = EPSILONS.map((epsilon, e) => {
+      const { hits, counters } = this.#measure(sample, { probes, epsilon, patience: 0 });
+      for (let j = 0; j < bins.length; j++) if (hits[j] && bins[j] > e) bins[j] = e;
+      return counters;
+    });
+    return new Grid(sample, ranks, bins, work, probes);
+  }
+
+  /** The cheapest setting that reaches a target on the sample. */
+  #settle(sample: Sample, grid: Grid, target: number): TunedSetting {
+    const engine = this.#engine;
+    const size = sample.queries.length;
+    const best = { ...untuned(engine.cells), target, recall: 1, atLeast: 1, met: size === 0, cost: Infinity };
+    if (size === 0) return { ...best, met: true };
+    const predictions: Settings[] = [];
+    EPSILONS.forEach((epsilon, e) => {
+      const probes = grid.probesFor(target, e);
+      if (probes > 0) predictions.push({ probes, epsilon, patience: 0 });
+    });
+    const cost = (settings: Settings): number => grid.cost(settings, engine);
+    predictions.sort((a, b) => cost(a) - cost(b));
+    let found: TunedSetting | undefined;
+    const tryIt = (settings: Settings): TunedSetting => {
+      const { recalls, counters } = this.#measure(sample, settings);
+      const measured = {
+        ...settings,
+        target,
+        recall: mean(recalls),
+        atLeast: lowerBound(recalls),
+        met: false,
+        cost: costOf(counters, engine),
+      };
+      measured.met = measured.atLeast >= target;
+      if (measured.met && (!found || measured.cost < found.cost)) found = measured;
+      return measured;
+    };
+    for (const prediction of predictions.slice(0, 2)) {
+      // Prediction and truth differ a little, since the limit falls with what has been seen: step until it is met.
+      let { probes } = prediction;
+      for (let step = 0; step < 5; step++) {
+        if (tryIt({ ...prediction, probes }).met) break;
+        const next = Math.min(engine.cells, Math.ceil(probes * 1.15));
+        if (next === probes) break;
+        probes = next;
+      }
+    }
+    if (!found) {
+      const widest = tryIt({ probes: engine.cells, epsilon: EPSILONS[EPSILONS.length - 1], patience: 0 });
+      if (!widest.met) return widest;
+    }
+    const base = found as unknown as TunedSetting;
+    // Patience spends cells where a query is still finding something, and saves them elsewhere.
+    if (base.probes >= 24 && engine.cells > base.probes) {
+      const probes = Math.min(engine.cells, 2 * base.probes);
+      for (const share of [0.25, 0.35, 0.5, 0.7]) {
+        const patience = Math.ceil(base.probes * share);
+        if (tryIt({ probes, epsilon: base.epsilon, patience }).met) break;
+      }
+    }
+    return found as unknown as TunedSetting;
+  }
+
+  /** Runs the sample and averages what it did. */
+  #measure(
+    sample: Sample,
+    settings: Settings,
+  ): { recalls: Float64Array; hits: Uint8Array; counters: ReturnType<Tunable['counters']> } {
+    const engine = this.#engine;
+    const { k, own } = sample;
+    const size = sample.queries.length;
+    const recalls = new Float64Array(size);
+    const hits = new Uint8Array(size * k);
+    const total = { cells: 0, codes: 0, survivors: 0, refined: 0, ranked: 0 };
+    const found = neighbors(k + 1);
+    for (let i = 0; i < size; i++) {
+      const count = engine.run(sample.queries[i], own ? k + 1 : k, settings);
+      engine.read(count, found, 0);
+      const counters = engine.counters();
+      for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += counters[key] / size;
+      recalls[i] = mark(sample, i, found.ids.subarray(0, count), hits);
+    }
+    return { recalls, hits, counters: total };
+  }
+
+  #measureExact(sample: Sample): Float64Array {
+    const found = neighbors(sample.k);
+    return Float64Array.from(sample.queries, (query, i) => {
+      const count = this.#engine.runExact(query, sample.k);
+      this.#engine.read(count, found, 0);
+      return mark(sample, i, found.ids.subarray(0, count), null);
+    });
+  }
+}
+
+/** What the wide pass told. */
+class Grid {
+  #sample: Sample;
+  #ranks: Uint32Array;
+  #bins: Uint8Array;
+  #work: ReturnType<Tunable['counters']>[];
+  #probes: number;
+
+  constructor(
+    sample: Sample,
+    ranks: Uint32Array,
+    bins: Uint8Array,
+    work: ReturnType<Tunable['counters']>[],
+    probes: number,
+  ) {
+    this.#sample = sample;
+    this.#ranks = ranks;
+    this.#bins = bins;
+    this.#work = work;
+    this.#probes = probes;
+  }
+
+  /** Predicted recall of each query: neighbors in the first `probes` cells whose codes pass EPSILONS[e]. */
+  recalls(probes: number, e: number): Float64Array {
+    const { k, truth, queries } = this.#sample;
+    const recalls = new Float64Array(queries.length);
+    for (let i = 0; i < queries.length; i++) {
+      let hits = 0;
+      let all = 0;
+      for (let j = i * k; j < (i + 1) * k; j++) {
+        if (truth[j] === 0xffffffff) continue;
+        all++;
+        if (this.#ranks[j] < probes && this.#bins[j] <= e) hits++;
+      }
+      recalls[i] = all ? hits / all : 1;
+    }
+    return recalls;
+  }
+
+  /** The fewest probes that are predicted to reach a target with confidence; 0 if none do. */
+  probesFor(target: number, e: number): number {
+    let high = this.#probes;
+    if (lowerBound(this.recalls(high, e)) < target) return 0;
+    let low = 1;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (lowerBound(this.recalls(middle, e)) >= target) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
+  /** Modeled cost of settings: codes in proportion to the probes, rows as in the wide pass. */
+  cost(settings: Settings, engine: Tunable): number {
+    const work = this.#work[EPSILONS.indexOf(settings.epsilon)];
+    const share = settings.probes / this.#probes;
+    return costOf({ ...work, cells: settings.probes, codes: work.codes * share }, engine);
+  }
+}
+
+/**
+ * Microseconds of a query by what it did, fitted on one machine (AMD EPYC, Node 20): a code costs a constant and a little
+ * for each dimension; a row costs its bytes, and more where the rows exceed the caches.
+ */
+function costOf(work: ReturnType<Tunable['counters']>, engine: Tunable): number {
+  const dims = engine.dims / 1000;
+  const rowBytes = engine.stride * 4;
+  const far = engine.size * rowBytes > 1 << 24 ? 0.06 : 0;
+  return (
+    1 +
+    0.06 * work.cells +
+    0.0007 * engine.cells +
+    work.codes * (0.0003 + 0.0072 * dims) +
+    work.survivors * 0.008 +
+    work.refined * (0.01 + 0.04 * dims) +
+    work.ranked * (far + 0.004 + rowBytes * 4e-5)
+  );
+}
+
+function sampleSize(rows: number): number {
+  return rows < 20_000 ? 120 : 300;
+}
+
+/** Numbers of cells for the report: powers of two and all. */
+function ladder(cells: number): number[] {
+  const steps: number[] = [];
+  for (let probes = 1; probes < cells; probes *= 2) steps.push(probes);
+  return [...steps, cells];
+}
+
+function neighbors(k: number): Neighbors {
+  return { ids: new Uint32Array(k), distances: new Float32Array(k) };
+}
+
+/** Recall of one query; marks which true neighbors were found. */
+function mark(sample: Sample, i: number, ids: Uint32Array, hits: Uint8Array | null): number {
+  const { k, truth } = sample;
+  let all = 0;
+  let hit = 0;
+  for (let j = i * k; j < (i + 1) * k; j++) {
+    if (truth[j] === 0xffffffff) continue;
+    all++;
+    if (!ids.includes(truth[j])) continue;
+    hit++;
+    if (hits) hits[j] = 1;
+  }
+  return all ? hit / all : 1;
+}
+
+function mean(values: Float64Array): number {
+  let sum = 0;
+  for (const value of values) sum += value;
+  return values.length ? sum / values.length : 1;
+}
+
+/** What the mean of such values is above with 95 % confidence. */
+function lowerBound(values: Float64Array): number {
+  const average = mean(values);
+  if (values.length < 2) return average;
+  let squares = 0;
+  for (const value of values) squares += (value - average) ** 2;
+  return average - CONFIDENCE * Math.sqrt(squares / (values.length - 1) / values.length);
+}
+
+/** The first k columns of a table of neighbors. */
+function takeColumns(truth: Uint32Array | Int32Array, rows: number, k: number): Uint32Array {
+  const width = rows ? truth.length / rows : k;
+  const taken = new Uint32Array(rows * k).fill(0xffffffff);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < Math.min(k, width); j++) taken[i * k + j] = truth[i * width + j];
+  }
+  return taken;
+}
+
+function describe(report: TuningReport, engine: Tunable): string {
+  const percent = (value: number): string => `${(100 * value).toFixed(1)} %`;
+  const from = report.source === 'queries' ? 'given queries' : 'rows of the index, each not counting itself';
+  const lines = [
+    `${report.sample} ${from}; k = ${report.k}; ${engine.size} rows in ${engine.cells} cells`,
+    ...report.settings.map((setting) => {
+      const how = `${setting.probes} probes, epsilon ${setting.epsilon}${setting.patience ? `, patience ${setting.patience}` : ''}`;
+      const what = `recall ${percent(setting.recall)}, with 95 % confidence above ${percent(setting.atLeast)}`;
+      return `recall ${percent(setting.target)}: ${setting.met ? how : 'not reached with confidence; exact search is used'}: ${what}; about ${setting.cost.toFixed(0)} µs`;
+    }),
+  ];
+  return lines.join('\n');
+}
