@@ -1,26 +1,41 @@
 // Rows → slots of blocks and records of the second stage: transform, then encode.
 
 import { encode, FACTOR_BYTES } from './encode';
-import { addProduct, sum } from './lanes';
+import { addProduct, addSquare, sum } from './lanes';
 import { get, getFloat, Plan } from './plan';
 import { refineRows } from './refine';
 import { transform } from './transform';
 
 /**
- * What a row's squared distance in the extended space lacks, when rows are ranked by inner product: rows are extended by
- * a coordinate to one common norm, so that the nearest row is the one with the largest inner product (Bachrach et al.,
- * RecSys 2014). A row that came later and is longer than that norm is not extended; its surplus is taken off here.
+ * What a row's squared distance in the coded space lacks.
+ *
+ * By inner product, rows are extended by a coordinate to one common norm, so that the nearest row is the one with the
+ * largest inner product (Bachrach et al., RecSys 2014). A row that came later and is longer than that norm is not
+ * extended; its surplus is taken off here. With a matrix, the energy outside its planes is added (the query's own share
+ * is the same for all rows and left out; the product of the two is taken to be 0).
  */
-// @ts-ignore: decorator
-@inline
-function surplus(plan: usize, row: usize): f32 {
-  if (!get(plan, Plan.Dot)) return 0;
-  let a = f32x4.splat(0);
-  for (const end = row + (get(plan, Plan.Stride) << 2); row < end; row += 16) {
-    const x = v128.load(row);
-    a = addProduct(a, x, x);
+function lacking(plan: usize, row: usize, rotated: usize): f32 {
+  let offset: f32 = 0;
+  const end = row + (get(plan, Plan.Stride) << 2);
+  if (get(plan, Plan.Dot)) {
+    let a = f32x4.splat(0);
+    for (let p = row; p < end; p += 16) {
+      const x = v128.load(p);
+      a = addProduct(a, x, x);
+    }
+    offset = min<f32>(0, getFloat(plan, Plan.NormBound) - sum(a));
   }
-  return min<f32>(0, getFloat(plan, Plan.NormBound) - sum(a));
+  if (!get(plan, Plan.Rounds)) {
+    let a = f32x4.splat(0);
+    for (let p = row, m = get(plan, Plan.RawMean); p < end; p += 16, m += 16) a = addSquare(a, v128.load(p), v128.load(m));
+    let b = f32x4.splat(0);
+    for (let p = rotated, last = rotated + (get(plan, Plan.Dims) << 2); p < last; p += 16) {
+      const x = v128.load(p);
+      b = addProduct(b, x, x);
+    }
+    offset += max<f32>(0, sum(a) - sum(b));
+  }
+  return offset;
 }
 
 /**
@@ -49,8 +64,9 @@ export function fillSlots(
     transform(plan, rows, n, scratch);
     for (let j: u32 = 0; j < n; j++, slot++) {
       const block = firstBlock + <usize>(slot >> 5) * blockBytes;
-      const row = rows + <usize>j * rowBytes;
-      encode(scratch + <usize>j * bytes, centre, dims, block, slot & 31, 0, position + i + j, surplus(plan, row));
+      const rotated = scratch + <usize>j * bytes;
+      const offset = lacking(plan, rows + <usize>j * rowBytes, rotated);
+      encode(rotated, centre, dims, block, slot & 31, 0, position + i + j, offset);
     }
     rows += rowBytes << 5;
   }
@@ -79,7 +95,10 @@ export function fillRecords(
   for (let i: u32 = 0; i < count; i += 32) {
     const n = min<u32>(32, count - i);
     transform(plan, rows, n, scratch);
-    for (let j: u32 = 0; j < n; j++) store<f32>(offsets + ((<usize>j) << 2), surplus(plan, rows + <usize>j * rowBytes));
+    for (let j: u32 = 0; j < n; j++) {
+      const rotated = scratch + (<usize>(j * dims) << 2);
+      store<f32>(offsets + ((<usize>j) << 2), lacking(plan, rows + <usize>j * rowBytes, rotated));
+    }
     refineRows(scratch, n, dims, getFloat(plan, Plan.RefineStep), offsets, records, norms);
     rows += rowBytes << 5;
     records += (<usize>recordBytes) << 5;

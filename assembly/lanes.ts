@@ -26,6 +26,14 @@ export function sum(a: v128): f32 {
   return f32x4.extract_lane(t, 0) + f32x4.extract_lane(t, 1);
 }
 
+/** The largest of four lanes. */
+// @ts-ignore: decorator
+@inline
+export function most4(a: v128): f32 {
+  const t = f32x4.pmax(a, v128.shuffle<f32>(a, a, 2, 3, 0, 1));
+  return max(f32x4.extract_lane(t, 0), f32x4.extract_lane(t, 1));
+}
+
 /** The four sums of four integer accumulators. */
 // @ts-ignore: decorator
 @inline

@@ -16,9 +16,11 @@ export enum Plan {
   // transform into the coded space
   Dims, //          coded dimensions, a multiple of 4, at least 16
   Mean, //          f32 × Stride, or with a matrix f32 × Dims: matrix · mean
+  RawMean, //       f32 × Stride, with a matrix only: the mean itself
   Signs, //         f32 × Rounds × Dims
   Rounds, //        0: Matrix is used instead
-  Matrix, //        f32, packed planes of project.ts: Dims (a multiple of 8) planes of Stride floats
+  Matrix, //        i16 × Dims × Stride rounded up to 8: planes of length 2^13
+  WideRow, //       i16 × Stride rounded up to 8, a row as integers
   // cells
   Cells,
   Centres, //       f32 × Cells × Dims

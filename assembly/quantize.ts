@@ -3,7 +3,7 @@
 //     record:  i8 × codes, codes = stride rounded up to 16 · f32 scale · f32 |x̂|² · 8 bytes free
 //     x̂_i = scale · code_i, scale = largest |x_i| / 127
 
-import { sum4i } from './lanes';
+import { most4, sum, sum4i } from './lanes';
 import { get, getFloat, Plan, putFloat } from './plan';
 
 /** Bytes of the codes of a row of `stride` floats. */
@@ -63,13 +63,14 @@ export function widenQuery(plan: usize): void {
   const query = get(plan, Plan.Query);
   const stride = get(plan, Plan.Stride);
   const wide = get(plan, Plan.WideQuery);
-  let most: f32 = 0;
-  let square: f32 = 0;
-  for (let i: usize = 0; i < stride << 2; i += 4) {
-    const x = load<f32>(query + i);
-    most = max(most, abs(x));
-    square += x * x;
+  let largest = f32x4.splat(0);
+  let squares = f32x4.splat(0);
+  for (let i: usize = 0; i < stride << 2; i += 16) {
+    const x = v128.load(query + i);
+    largest = f32x4.pmax(largest, f32x4.abs(x));
+    squares = f32x4.add(squares, f32x4.mul(x, x));
   }
+  const most = most4(largest);
   const unit: f32 = most > 0 ? most / 4095 : 1;
   const inverse: f32 = <f32>1 / unit;
   for (let i: usize = 0; i < stride; i++) {
@@ -77,7 +78,7 @@ export function widenQuery(plan: usize): void {
   }
   for (let i = stride; i < codesOf(<u32>stride); i++) store<i16>(wide + (i << 1), 0);
   putFloat(plan, Plan.QueryUnit, unit);
-  putFloat(plan, Plan.QuerySquare, square);
+  putFloat(plan, Plan.QuerySquare, sum(squares));
 }
 
 // @ts-ignore: decorator

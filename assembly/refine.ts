@@ -8,7 +8,7 @@
 //
 // |x̂ - q|² - |q|² = |x̂|² - 2 step (Σ q u - 7.5 Σ q), in integers: q is rounded to 16 bits (largest 4,095).
 
-import { sum, sum4i } from './lanes';
+import { most4, sum, sum4i } from './lanes';
 import { get, getFloat, Plan, put } from './plan';
 import { arrange } from './select';
 
@@ -71,8 +71,7 @@ export function refineSurvivors(plan: usize, count: u32): void {
 
   let largest = f32x4.splat(0);
   for (let i: usize = 0; i < bytes; i += 16) largest = f32x4.pmax(largest, f32x4.abs(v128.load(rotated + i)));
-  largest = f32x4.pmax(largest, v128.shuffle<f32>(largest, largest, 2, 3, 0, 1));
-  const top = max(f32x4.extract_lane(largest, 0), f32x4.extract_lane(largest, 1));
+  const top = most4(largest);
   const unit: f32 = top > 0 ? top / 4095 : 1;
   // 1.5 · 2^23 + x has the nearest integer to x in its low bits.
   const magic = f32x4.splat(12582912);

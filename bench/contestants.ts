@@ -18,6 +18,8 @@ const TRUTH = 100;
 const CACHE = new URL('./.data/cache/', import.meta.url);
 /** Survey no further where a line of the grid has this recall. */
 const ENOUGH = 0.996;
+/** Seconds of a build up to which it is measured twice. */
+const SHORT_BUILD = 5;
 /** Float operations of one pass of exact searches, about. */
 const EXACT_WORK = 4e9;
 
@@ -34,6 +36,8 @@ export interface Ready {
   version: string;
   /** CPU seconds of training, building and tuning. */
   buildSeconds: number;
+  /** The same once more, when the engine has compiled all that it runs; only of short builds. */
+  warmBuildSeconds?: number;
   /** When and where the build was measured, if not now and here. */
   built?: string;
   /** Bytes of linear memory by part. */
@@ -66,9 +70,18 @@ interface Contestant {
 
 function orthant(data: DataSet): Contestant {
   const { base, queries, d, nq, n, metric } = data;
-  const start = cpuMs();
-  const index = VectorIndex.from(base, { dimensions: d, metric });
-  const buildSeconds = (cpuMs() - start) / 1000;
+  const build = () => {
+    const start = cpuMs();
+    const built = VectorIndex.from(base, { dimensions: d, metric });
+    return { built, seconds: (cpuMs() - start) / 1000 };
+  };
+  const { built: index, seconds: buildSeconds } = build();
+  let warmBuildSeconds: number | undefined;
+  if (buildSeconds < SHORT_BUILD) {
+    const again = build();
+    again.built.dispose();
+    warmBuildSeconds = again.seconds;
+  }
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
   const vectors = Array.from({ length: nq }, (_, q) => queries.slice(q * d, q * d + d));
   const each = (search: (query: Float32Array) => Ids) => {
@@ -83,6 +96,7 @@ function orthant(data: DataSet): Contestant {
       name: 'orthant',
       version,
       buildSeconds,
+      warmBuildSeconds,
       memory: index.memoryUsage(),
       cells: index.cells,
     },
@@ -105,22 +119,23 @@ function orthant(data: DataSet): Contestant {
   };
 }
 
-/** For every epsilon and patience a line of rising probes. */
+/** For every epsilon and patience a line of rising probes; where there are few cells, epsilon is all there is. */
 function grid(cells: number): Way[][] {
   const ladder: number[] = [];
   for (let probes = 1; probes < cells; probes = Math.max(probes + 1, Math.round(probes * 1.35))) {
     ladder.push(probes);
   }
   ladder.push(cells);
-  return [1, 1.3, 1.6, 1.9, 2.2, 2.6, 3].flatMap((epsilon) =>
-    [0, 6, 12, 24, 48, 96]
-      .filter((patience) => patience < cells / 2)
-      // below a few times the patience it cannot pay
-      .map((patience) =>
-        ladder
-          .filter((probes) => probes === cells || probes > 1.5 * patience)
-          .map((probes) => ({ probes, epsilon, patience })),
-      ),
+  const epsilons =
+    cells < 8 ? Array.from({ length: 24 }, (_, i) => 1 + i / 8) : [1, 1.3, 1.6, 1.9, 2.2, 2.6, 3, 3.5];
+  const patiences = [0, 6, 12, 24, 48, 96].filter((patience) => patience === 0 || patience < cells / 2);
+  return epsilons.flatMap((epsilon) =>
+    patiences.map((patience) =>
+      ladder
+        // below a few times the patience it cannot pay
+        .filter((probes) => probes === cells || probes > 1.5 * patience)
+        .map((probes) => ({ probes, epsilon, patience })),
+    ),
   );
 }
 

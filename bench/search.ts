@@ -16,7 +16,7 @@ import { isCached, K, type Passes, type Ready, type Request, type Way } from './
 import { figure, median, provenance, table, writeJson } from './record.js';
 
 const TARGETS = [0.9, 0.95, 0.99];
-const ROUNDS = 7;
+const ROUNDS = 9;
 /** Passes of a turn, together. */
 const TURN_MS = 60;
 /** Points of which all passes so far took this long are measured enough after three rounds. */
@@ -146,6 +146,8 @@ function speedAt<P extends { recall: number }>(
   return speed(low) * (speed(high) / speed(low)) ** share;
 }
 
+const mostRecall = (curve: Point[]): Point => curve.reduce((a, b) => (b.recall > a.recall ? b : a));
+
 /** The ways to measure well: around each target those that the survey saw nearest to its envelope. */
 function choose(surveyed: Passes[], perSide: number): Way[] {
   const speed = ({ qps }: Passes): number => qps[0];
@@ -187,8 +189,8 @@ interface SetResult {
   tuned: { target: number; recall: number; qps: number; best: number }[];
   batch: { target: number; recall: number; qps: number; best: number; ratio: number }[];
   exact: { recall: number; qps: number };
-  /** How many times as fast: at the three targets, in building. */
-  ratios: Record<string, { qps: (number | null)[]; build: number | null }>;
+  /** How many times as fast: at the three targets, at the same by the best passes, in building. */
+  ratios: Record<string, { qps: (number | null)[]; best: (number | null)[]; build: number | null }>;
   bytesBeyondRows: number;
   bytesOfSecondStage: number;
 }
@@ -244,21 +246,30 @@ function summarize(
   const at = (curve: Point[], target: number, round?: number): number | null =>
     speedAt(curve, target, (one) => speedOf(one, round));
   /** Where a peer does not reach a target, its point of most recall stands in. */
-  const atOrBest = (curve: Point[], target: number, round: number): number => {
-    const most = curve.reduce((a, b) => (b.recall > a.recall ? b : a));
-    return at(curve, target, round) ?? speedOf(most, round);
-  };
+  const atOrBest = (curve: Point[], target: number, round: number): number =>
+    at(curve, target, round) ?? speedOf(mostRecall(curve), round);
   const ratioTo = (theirs: (target: number, round: number) => number) =>
     TARGETS.map((target) => {
       const ratios = rounds.map((round) => (at(own.curve, target, round) ?? 0) / theirs(target, round));
       return at(own.curve, target) === null ? null : median(ratios);
     });
+  const bestRatioTo = (curve: Point[]) =>
+    TARGETS.map((target) => {
+      const ours = speedAt(own.curve, target, bestOf);
+      const theirs = speedAt(curve, target, bestOf) ?? bestOf(mostRecall(curve));
+      return ours === null ? null : ours / theirs;
+    });
   const ratios: SetResult['ratios'] = {
-    exactSearch: { qps: ratioTo((_, round) => speedOf(exact, round)), build: null },
+    exactSearch: {
+      qps: ratioTo((_, round) => speedOf(exact, round)),
+      best: bestRatioTo([exact]),
+      build: null,
+    },
   };
   for (const other of others) {
     ratios[other.name] = {
       qps: ratioTo((target, round) => atOrBest(other.curve, target, round)),
+      best: bestRatioTo(other.curve),
       build: other.ready.buildSeconds / own.ready.buildSeconds,
     };
   }
@@ -307,11 +318,11 @@ function print(result: SetResult): string {
   const missed = (value: number, most?: number): string => (most !== undefined && value > most ? '!' : '');
   const upTo = (most?: number): string => (most === undefined ? '' : ` of ${most}`);
   const bytes = `${result.bytesBeyondRows.toFixed(1)} B${upTo(goals.bytes)}${missed(result.bytesBeyondRows, goals.bytes)}`;
-  const buildTime = own.ready.buildSeconds;
+  const { buildSeconds: buildTime, warmBuildSeconds: warm } = own.ready;
 
   const rows = [
     [
-      `${data} ${figure(n)} x ${d}, ${metric}`,
+      `${data} ${n.toLocaleString('en')} x ${d}, ${metric}`,
       ...TARGETS.map((target) => target.toFixed(2)),
       'build',
       'beyond rows',
@@ -322,7 +333,7 @@ function print(result: SetResult): string {
       `${seconds(buildTime)}${upTo(goals.buildSeconds)}${missed(buildTime, goals.buildSeconds)}`,
       result.bytesOfSecondStage ? `${bytes} + ${result.bytesOfSecondStage.toFixed(0)} B` : bytes,
     ],
-    ['  best of passes', ...own.best.map(qps), '', ''],
+    ['  best of passes', ...own.best.map(qps), warm === undefined ? '' : `warm ${seconds(warm)}`, ''],
     ['orthant, { recall }, QPS', ...tuned.map((one) => qps(one.qps)), '', ''],
     ['  recall got', ...tuned.map((one) => one.recall.toFixed(4)), '', ''],
     [`searchBatch of ${queries}, QPS`, ...batch.map((one) => qps(one.qps)), '', ''],
@@ -350,6 +361,7 @@ function print(result: SetResult): string {
         withGoal(build, goals.build[ready.name]),
         '',
       ],
+      ['    by the best passes', ...ratios[ready.name].best.map((ratio) => withGoal(ratio, null)), '', ''],
     );
   }
   const front = own.curve.map((one) => ({ ...one, mark: ` ${one.recall.toFixed(4)}` }));

@@ -68,6 +68,16 @@ export class Cells {
   /** One cell around the origin of the coded space: what an index has before it is built. */
   reset(): void {
     const plan = this.#plan;
+    for (const region of [
+      'centres',
+      'centreBlocks',
+      'groupCentres',
+      'groupStarts',
+      'groupOrder',
+      'directory',
+    ]) {
+      plan.release(region);
+    }
     plan.reserve('centres', this.dims * 4);
     plan.memory.f32.fill(0, plan.ptr('centres') >>> 2, (plan.ptr('centres') >>> 2) + this.dims);
     plan.set('Cells', 1);
@@ -236,7 +246,9 @@ export class Cells {
     const add = f32[found - 64];
     const mul = f32[found - 32];
     const estimate = add + g + mul * sum;
-    return { cell, cellRank, estimate, lowerBound: estimate + mul * 0.3 * epsilon * Math.sqrt(g) };
+    const margin = epsilon < Infinity ? 0.3 * epsilon * Math.sqrt(g) : 0;
+    const lowerBound = epsilon < Infinity ? estimate + mul * margin : -Infinity;
+    return { cell, cellRank, estimate, lowerBound };
   }
 
   /** Calls back with the index (as a word of the memory) of each used slot's row number. */
@@ -499,6 +511,6 @@ export class Cells {
     const candidates = 3 * cells + 640;
     this.#plan.reserve('candidateKeys', candidates * 4);
     this.#plan.reserve('candidates', candidates * 4);
-    this.#plan.reserve('bins', 1024 + Math.max(candidates, 10000) * 9 + 16);
+    this.#plan.reserve('bins', 1024 + candidates * 9 + 16);
   }
 }

@@ -14,7 +14,7 @@ const MOST_SAMPLE = 100_000;
 /** Rows that the mean is taken over. */
 const MEAN_ROWS = 20_000;
 /** Survivors that wait for the next stage at most. */
-const SURVIVORS = 8192;
+const SURVIVORS = 1024;
 /** Step of the 4-bit levels, in units of the coordinates' standard deviation: best for 16 levels of a Gaussian. */
 const REFINE_STEP = 0.3352;
 
@@ -97,19 +97,41 @@ export class Engine implements Tunable {
     const first = this.size;
     this.rows.append(vectors, rows);
     if (!encode || rows === 0) return;
-    if (first === 0) this.#centre();
+    if (first === 0) this.#space.setMean(this.#mean());
     this.#encode(first, rows);
   }
 
   /* ---- building ---- */
 
   /** Forgets what a build made, so that the next one depends on the rows alone. */
-  start(): void {
+  start(principal: boolean): void {
     this.plan.release('refine');
     this.plan.release('refineNorms');
     this.rows.extend();
-    this.#centre();
+    const random = new RandomGenerator(this.#seed);
+    const mean = this.#mean();
+    this.#space.draw(random);
+    if (principal) {
+      const floats = (id: number): number => this.rows.floats(this.rows.position(id), 1);
+      this.#space.learn(this.size, floats, mean, random);
+    } else {
+      this.#space.setMean(mean);
+    }
     this.#settings = null;
+  }
+
+  /** A small engine of some of the rows in the same coded space, or in that of the whole rotation, to try things on. */
+  trial(ids: Uint32Array, principal: boolean): Engine {
+    const { metric, dimensions } = this.rows;
+    const trial = new Engine(dimensions, metric, 'f32', this.#seed, 2 ** 32);
+    const vectors = new Float32Array(ids.length * dimensions);
+    ids.forEach((id, i) => {
+      vectors.set(this.vector(id), i * dimensions);
+    });
+    trial.rows.append(vectors, ids.length);
+    trial.start(false);
+    if (principal) trial.#space.adopt(this.#space);
+    return trial;
   }
 
   /** Trains `cells` centres and sorts rows and codes into their cells. */
@@ -184,11 +206,11 @@ export class Engine implements Tunable {
     return ids.subarray(0, size);
   }
 
-  /** Puts the coded space around the mean of evenly spaced rows. */
-  #centre(): void {
+  /** The mean of evenly spaced rows. */
+  #mean(): Float64Array {
     const rows = this.size;
     const count = Math.min(rows, MEAN_ROWS);
-    const { stride } = this.rows;
+    const { stride } = this;
     const mean = new Float64Array(stride);
     for (let i = 0; i < count; i++) {
       const at = this.rows.floats(this.rows.position(Math.floor((i * rows) / count)), 1) >>> 2;
@@ -196,7 +218,7 @@ export class Engine implements Tunable {
       for (let j = 0; j < stride; j++) mean[j] += f32[at + j];
     }
     for (let j = 0; j < stride; j++) mean[j] /= count;
-    this.#space.setMean(mean);
+    return mean;
   }
 
   /** Encodes consecutive rows into the end of one cell. */
@@ -327,6 +349,12 @@ export class Engine implements Tunable {
       refined: plan.get('RowsRefined'),
       ranked: plan.get('RowsRanked'),
     };
+  }
+
+  /** The cells that the last search probed, in its order. */
+  probedCells(): Uint32Array {
+    const at = this.plan.ptr('candidates') >>> 2;
+    return this.plan.memory.u32.slice(at, at + this.plan.get('CellsProbed'));
   }
 
   /** The cell of every id. */

@@ -28,8 +28,8 @@ export type PlanField =
   | 'RowsRanked'
   | 'Bytes';
 
-/** Bytes of scratch behind the rows of a chunk, for kernels that transform up to 32 rows at a time. */
-export const CHUNK_ROWS = 256;
+/** Rows that pass through the scratch regions at a time. */
+export const CHUNK_ROWS = 64;
 
 /**
  * The engine's memory, kernels and plan: the table of addresses and settings that every engine kernel reads.

@@ -40,7 +40,7 @@ export class Rows {
     plan.set('Int8', storage === 'int8' ? 1 : 0);
     plan.set('Dot', metric === 'inner-product' ? 1 : 0);
     plan.reserve('chunk', (CHUNK_ROWS + 1) * this.stride * 4);
-    plan.reserve('coming rows', CHUNK_ROWS * this.stride * 4);
+    if (storage === 'int8') plan.reserve('coming rows', CHUNK_ROWS * this.stride * 4);
     plan.reserve('scales', CHUNK_ROWS * 4);
     plan.reserve('query', this.stride * 4);
     plan.memory.f32.fill(0, plan.ptr('query') >>> 2, (plan.ptr('query') >>> 2) + this.stride);
@@ -125,7 +125,7 @@ export class Rows {
   /** The distance that a kernel's score stands for. */
   distance(score: number): number {
     if (this.metric === 'euclidean') return Math.sqrt(score);
-    return this.metric === 'cosine' ? score / 2 : score;
+    return this.metric === 'cosine' ? score / 2 : score + 0; // no -0
   }
 
   /** Inner product: extends all rows anew, to the largest norm among them. */
@@ -233,8 +233,11 @@ export class Rows {
       memory.f32.fill(1, lengths, lengths + capacity / 4);
     }
     const lengths = plan.ptr('lengths') >>> 2;
-    for (let i = 0; i < count; i++)
-      memory.f32[lengths + position + i] = 1 / memory.f32[(plan.ptr('scales') >>> 2) + i];
+    for (let i = 0; i < count; i++) {
+      const scale = memory.f32[at + i];
+      // Exactly 1 for unit rows, whatever rows came along in their chunk.
+      memory.f32[lengths + position + i] = Math.abs(scale - 1) <= UNIT_TOLERANCE ? 1 : 1 / scale;
+    }
   }
 
   /** Rows as floats with the extending coordinate at 0. */

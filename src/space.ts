@@ -1,13 +1,24 @@
-import type { EnginePlan } from './plan.js';
+import { CHUNK_ROWS, type EnginePlan } from './plan.js';
 
-/** Draws a word of 32 random bits. */
-export interface RandomBits {
+/** Draws random bits and numbers. */
+export interface RandomSource {
   nextUint32(): number;
+  normal(): number;
 }
 
+/** Dimensions that principal components keep; rows of more floats than LEAST_PRINCIPAL may be coded by them. */
+const PRINCIPAL = 192;
+export const LEAST_PRINCIPAL = 256;
+/** Rows that the components are found on, and steps of subspace iteration: more change the energy caught by under 1 %. */
+const PRINCIPAL_ROWS = 2000;
+const PRINCIPAL_STEPS = 3;
+/** Length of a plane in 16-bit integers (assembly/transform.ts). */
+const PLANE_LENGTH = 8192;
+
 /**
- * The coded space: a random rotation around the mean of the rows (assembly/rotate.ts). Signs of rotated residuals carry
- * the same share of the distance in every coordinate, whatever the data, which is what the codes' error bound rests on.
+ * The coded space: a random rotation around the mean of the rows (assembly/rotate.ts), or, for long rows, a rotation of
+ * their first principal components. Signs of rotated residuals carry the same share of the distance in every coordinate,
+ * whatever the data, which is what the codes' error bound rests on.
  */
 export class Space {
   #plan: EnginePlan;
@@ -16,10 +27,134 @@ export class Space {
     this.#plan = plan;
   }
 
-  /** Draws the rotation; the mean is left at 0. */
-  draw(random: RandomBits): void {
+  /** Draws the rotation of whole rows; the mean is left at 0. */
+  draw(random: RandomSource): void {
     const plan = this.#plan;
     const dims = plan.get('Stride');
+    plan.release('matrix');
+    plan.release('rawMean');
+    this.#drawSigns(dims, random);
+    this.#reserveScratch(dims);
+    this.setMean(new Float64Array(dims));
+  }
+
+  setMean(mean: Float64Array): void {
+    const plan = this.#plan;
+    const at = plan.reserve('mean', mean.length * 4) >>> 2;
+    plan.memory.f32.set(mean, at);
+  }
+
+  /**
+   * Finds the first principal components of rows and makes their rotation the coded space (subspace iteration: Halko,
+   * Martinsson and Tropp, 2011).
+   *
+   * @param rows how many rows there are; `floats` gives the address of the i-th.
+   */
+  learn(rows: number, floats: (i: number) => number, mean: Float64Array, random: RandomSource): void {
+    const plan = this.#plan;
+    const stride = plan.get('Stride');
+    const count = Math.min(rows, PRINCIPAL_ROWS);
+    const dims = PRINCIPAL;
+    // Centred rows, and the same transposed: both products of an iteration are margins of rows against planes.
+    const wide = Math.ceil(count / 4) * 4;
+    const centred = plan.reserve('centred rows', count * stride * 4);
+    const turned = plan.reserve('turned rows', stride * wide * 4);
+    for (let i = 0; i < count; i++) {
+      const row = floats(Math.floor((i * rows) / count)) >>> 2;
+      const { f32 } = plan.memory;
+      for (let j = 0; j < stride; j++) {
+        const x = f32[row + j] - mean[j];
+        f32[(centred >>> 2) + i * stride + j] = x;
+        f32[(turned >>> 2) + j * wide + i] = x;
+      }
+    }
+    for (let j = 0; j < stride; j++) {
+      plan.memory.f32.fill(0, (turned >>> 2) + j * wide + count, (turned >>> 2) + (j + 1) * wide);
+    }
+    let planes = new Float64Array(dims * stride);
+    for (let i = 0; i < planes.length; i++) planes[i] = random.normal();
+    for (let step = 0; step < PRINCIPAL_STEPS; step++) {
+      const along = this.#margins(centred, count, stride, planes, dims);
+      const back = new Float64Array(dims * wide);
+      for (let p = 0; p < dims; p++) for (let i = 0; i < count; i++) back[p * wide + i] = along[i * dims + p];
+      const product = this.#margins(turned, stride, wide, back, dims);
+      planes = new Float64Array(dims * stride);
+      for (let p = 0; p < dims; p++)
+        for (let j = 0; j < stride; j++) planes[p * stride + j] = product[j * dims + p];
+      orthonormalize(planes, dims, stride, random);
+    }
+    plan.release('centred rows');
+    plan.release('turned rows');
+
+    // Rotate the components among themselves: a row of the transposed planes is a vector of the coded space.
+    this.#drawSigns(dims, random);
+    plan.reserve('mean', dims * 4);
+    plan.memory.f32.fill(0, plan.ptr('mean') >>> 2, (plan.ptr('mean') >>> 2) + dims);
+    const columns = plan.reserve('columns', stride * dims * 4);
+    const rotated = plan.reserve('rotated columns', stride * dims * 4);
+    const { f32 } = plan.memory;
+    for (let p = 0; p < dims; p++) {
+      for (let j = 0; j < stride; j++) f32[(columns >>> 2) + j * dims + p] = planes[p * stride + j];
+    }
+    const { kernels } = plan;
+    kernels.rotate(
+      columns,
+      stride,
+      dims,
+      plan.ptr('mean'),
+      plan.ptr('signs'),
+      plan.get('Rounds'),
+      dims,
+      rotated,
+    );
+    for (let p = 0; p < dims; p++) {
+      for (let j = 0; j < stride; j++)
+        f32[(columns >>> 2) + p * stride + j] = f32[(rotated >>> 2) + j * dims + p];
+    }
+    plan.release('rotated columns');
+    const planeWords = Math.ceil(stride / 8) * 8;
+    const matrix = plan.reserve('matrix', dims * planeWords * 2);
+    plan.reserve('wideRow', planeWords * 2);
+    const planesOut = new Int16Array(plan.memory.memory.buffer, matrix, dims * planeWords).fill(0);
+    const from = plan.ptr('columns') >>> 2;
+    for (let p = 0; p < dims; p++) {
+      for (let j = 0; j < stride; j++) {
+        planesOut[p * planeWords + j] = Math.round(plan.memory.f32[from + p * stride + j] * PLANE_LENGTH);
+      }
+    }
+    plan.release('columns');
+    plan.release('signs');
+    plan.set('Rounds', 0);
+    this.#reserveScratch(dims);
+    const raw = plan.reserve('rawMean', stride * 4);
+    plan.memory.f32.set(mean, raw >>> 2);
+    // The mean is still 0 here: where the rows' mean lands is what is taken off from now on.
+    this.transform(raw, 1, plan.ptr('rotated'));
+    plan.memory.u8.copyWithin(plan.ptr('mean'), plan.ptr('rotated'), plan.ptr('rotated') + dims * 4);
+  }
+
+  /** Takes over the coded space of another index of the same shape. */
+  adopt(other: Space): void {
+    const plan = this.#plan;
+    const from = other.#plan;
+    for (const field of ['Dims', 'Rounds'] as const) plan.set(field, from.get(field));
+    for (const region of ['signs', 'mean', 'matrix', 'rawMean', 'wideRow']) {
+      const bytes = from.memory.capacity(region);
+      plan.release(region);
+      if (bytes === 0) continue;
+      const at = plan.reserve(region, bytes);
+      plan.memory.u8.set(from.memory.u8.subarray(from.ptr(region), from.ptr(region) + bytes), at);
+    }
+    this.#reserveScratch(plan.get('Dims'));
+  }
+
+  /** Takes rows of floats into the coded space, at most CHUNK_ROWS of them. */
+  transform(rows: number, count: number, rotated: number): void {
+    this.#plan.kernels.transform(this.#plan.address, rows, count, rotated);
+  }
+
+  #drawSigns(dims: number, random: RandomSource): void {
+    const plan = this.#plan;
     const width = 2 ** (31 - Math.clz32(dims));
     // Where the window covers all coordinates three rounds mix well; else two windows take turns.
     const rounds = width === dims ? 3 : 6;
@@ -35,20 +170,64 @@ export class Space {
         f32[signs + round * dims + i] = random.nextUint32() & 1 ? size : -size;
       }
     }
-    this.setMean(new Float64Array(dims));
+  }
+
+  #reserveScratch(dims: number): void {
+    const plan = this.#plan;
     plan.reserve('rotated', dims * 4);
     plan.reserve('lut', dims * 4);
     plan.reserve('wide', Math.ceil(dims / 128) * 256);
-    plan.reserve('wideQuery', Math.ceil(dims / 16) * 32);
+    plan.reserve('wideQuery', Math.ceil(plan.get('Stride') / 16) * 32);
   }
 
-  setMean(mean: Float64Array): void {
-    const at = this.#plan.reserve('mean', mean.length * 4) >>> 2;
-    this.#plan.memory.f32.set(mean, at);
+  /** rows · planes, count × dims, by the kernel. */
+  #margins(rows: number, count: number, stride: number, planes: Float64Array, dims: number): Float32Array {
+    const plan = this.#plan;
+    const plain = plan.reserve('planes', dims * stride * 4);
+    plan.memory.f32.set(planes, plain >>> 2);
+    const packed = plan.reserve('packed planes', dims * stride * 4);
+    plan.kernels.packPlanes(plan.ptr('planes'), dims, stride, stride, packed);
+    const out = new Float32Array(count * dims);
+    const chunk = plan.reserve('margins', CHUNK_ROWS * dims * 4);
+    for (let row = 0; row < count; row += CHUNK_ROWS) {
+      const n = Math.min(CHUNK_ROWS, count - row);
+      plan.kernels.margins(rows + row * stride * 4, n, stride, stride, packed, dims, chunk);
+      out.set(plan.memory.f32.subarray(chunk >>> 2, (chunk >>> 2) + n * dims), row * dims);
+    }
+    for (const region of ['planes', 'packed planes', 'margins']) plan.release(region);
+    return out;
   }
+}
 
-  /** Takes rows of floats into the coded space. */
-  transform(rows: number, count: number, rotated: number): void {
-    this.#plan.kernels.transform(this.#plan.address, rows, count, rotated);
+/** Gram-Schmidt, each vector twice (Giraud et al., 2005); a vector without anything of its own is drawn anew. */
+function orthonormalize(planes: Float64Array, count: number, stride: number, random: RandomSource): void {
+  for (let p = 0; p < count; p++) {
+    const plane = planes.subarray(p * stride, (p + 1) * stride);
+    for (let attempt = 0; ; attempt++) {
+      const before = Math.sqrt(dot(plane, plane));
+      for (let pass = 0; pass < 2; pass++) {
+        for (let o = 0; o < p; o++) {
+          const other = planes.subarray(o * stride, (o + 1) * stride);
+          const share = dot(plane, other);
+          for (let j = 0; j < stride; j++) plane[j] -= share * other[j];
+        }
+      }
+      const length = Math.sqrt(dot(plane, plane));
+      if (length > 1e-10 * before && length > 0) {
+        for (let j = 0; j < stride; j++) plane[j] /= length;
+        break;
+      }
+      for (let j = 0; j < stride; j++) plane[j] = random.normal();
+    }
   }
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  let sum0 = 0;
+  let sum1 = 0;
+  for (let i = 0; i + 1 < a.length; i += 2) {
+    sum0 += a[i] * b[i];
+    sum1 += a[i + 1] * b[i + 1];
+  }
+  return sum0 + sum1;
 }

@@ -14,7 +14,7 @@ export interface Settings {
 
 /** Options of a tuning. */
 export interface TuneOptions {
-  /** Share of the true neighbors that should be found, 0 to 1; default: 0.8, 0.9, 0.95 and 0.99. */
+  /** Share of the true neighbors that should be found, 0 to 1; default: 0.9, 0.95 and 0.99. */
   recall?: number;
   /** Neighbors a search; default 10. */
   k?: number;
@@ -65,6 +65,8 @@ export interface Tunable {
   readonly dims: number;
   readonly stride: number;
   readonly cells: number;
+  /** Whether survivors pass a second stage. */
+  readonly isRefined: boolean;
   /** Runs a search; returns how many neighbors, for `read`. */
   run(query: Float32Array, k: number, settings: Settings): number;
   runExact(query: Float32Array, k: number): number;
@@ -78,8 +80,10 @@ export interface Tunable {
   counters(): { cells: number; codes: number; survivors: number; refined: number; ranked: number };
 }
 
-const TARGETS: readonly number[] = [0.8, 0.9, 0.95, 0.99];
-const EPSILONS: readonly number[] = [1, 1.3, 1.6, 1.9, 2.2, 2.6, 3, 3.5];
+const TARGETS: readonly number[] = [0.9, 0.95, 0.99];
+const EPSILONS: readonly number[] = [1.3, 1.6, 1.9, 2.2, 2.6, 3, 3.5];
+/** Steps by which a setting that is met with room to spare is narrowed. */
+const EPSILON_STEP = 0.1;
 /** A bound this wide loses no neighbor that is worth a word: it stands for the truth where an exact scan is dear. */
 const TRUTH: Settings = { probes: 2 ** 31, epsilon: 4, patience: 0, keep: 512 };
 /** Rows × floats × queries up to which the truth is computed by exact scans. */
@@ -87,6 +91,8 @@ const EXACT_WORK = 4e8;
 const DEFAULT_K = 10;
 /** One-sided 95 % of a normal distribution. */
 const CONFIDENCE = 1.645;
+/** A trial on a few thousand rows scans fewer codes than the whole will. */
+const TRIAL_WEIGHT = 3;
 /** More than this share of the cells for a recall of 0.95: the data has no structure that cells could use. */
 const STRUCTURELESS = 0.4;
 
@@ -98,6 +104,11 @@ function untuned(cells: number): Settings {
 /** Survivors of the second stage that are ranked exactly for k neighbors. */
 export function keepFor(k: number): number {
   return Math.ceil(1.5 * k) + 17;
+}
+
+/** The same, where the second stage's order is trusted. */
+function leastKeep(k: number): number {
+  return Math.ceil(1.2 * k) + 4;
 }
 
 interface Sample {
@@ -114,6 +125,8 @@ export class Tuner {
   #engine: Tunable;
   #tuned: Map<number, TunedSetting[]> = new Map();
   #random: (bound: number) => number;
+  /** The settings that were widened last. */
+  #wide: { key: string; settings: Settings } | undefined;
 
   constructor(engine: Tunable, random: (bound: number) => number) {
     this.#engine = engine;
@@ -161,7 +174,6 @@ export class Tuner {
     }
     return this.#wide.settings;
   }
-  #wide: { key: string; settings: Settings } | undefined;
 
   /**
    * Measures settings for one or several targets and keeps them.
@@ -232,6 +244,20 @@ export class Tuner {
     const probes = sorted[Math.floor(0.95 * (sorted.length - 1))] + 1;
     const { ranked } = this.#measure(sample, { probes, epsilon: 2.2, patience: 0 }).counters;
     return { structureless: probes > STRUCTURELESS * engine.cells, ranked };
+  }
+
+  /** Modeled cost of a search that reaches a recall on a small sample, with codes weighed as in a larger index. */
+  tryCost(recall: number): number {
+    const engine = this.#engine;
+    const sample = this.#draw(DEFAULT_K, 60);
+    const grid = this.#grid(sample);
+    let least = Number.POSITIVE_INFINITY;
+    EPSILONS.forEach((epsilon, e) => {
+      const probes = grid.probesFor(recall, e);
+      if (probes > 0)
+        least = Math.min(least, grid.cost({ probes, epsilon, patience: 0 }, engine, TRIAL_WEIGHT));
+    });
+    return least;
   }
 
   #draw(k: number, wanted: number, given?: Float32Array[]): Sample {
@@ -352,6 +378,21 @@ export class Tuner {
         if (tryIt({ probes, epsilon: base.epsilon, patience }).met) break;
       }
     }
+    for (let step = 0; step < 4; step++) {
+      const best = found as unknown as TunedSetting;
+      const narrower = { probes: best.probes, epsilon: best.epsilon, patience: best.patience };
+      if (best.atLeast < target + 0.002) break;
+      if (best.patience > 4) narrower.patience = Math.floor(best.patience * 0.85);
+      else if (best.probes > 3) narrower.probes = Math.floor(best.probes * 0.92);
+      else narrower.epsilon = Math.round((best.epsilon - EPSILON_STEP) * 100) / 100;
+      if (!tryIt(narrower).met) break;
+    }
+    // Fewer rows after the second stage, where its order is good enough.
+    const last = found as unknown as TunedSetting;
+    if (engine.isRefined) {
+      const { probes, epsilon, patience } = last;
+      tryIt({ probes, epsilon, patience, keep: leastKeep(sample.k) });
+    }
     return found as unknown as TunedSetting;
   }
 
@@ -440,10 +481,10 @@ class Grid {
   }
 
   /** Modeled cost of settings: codes in proportion to the probes, rows as in the wide pass. */
-  cost(settings: Settings, engine: Tunable): number {
+  cost(settings: Settings, engine: Tunable, weight = 1): number {
     const work = this.#work[EPSILONS.indexOf(settings.epsilon)];
     const share = settings.probes / this.#probes;
-    return costOf({ ...work, cells: settings.probes, codes: work.codes * share }, engine);
+    return costOf({ ...work, cells: settings.probes, codes: work.codes * share * weight }, engine);
   }
 }
 
@@ -457,6 +498,7 @@ function costOf(work: ReturnType<Tunable['counters']>, engine: Tunable): number 
   const far = engine.size * rowBytes > 1 << 24 ? 0.06 : 0;
   return (
     1 +
+    (engine.dims < engine.stride ? 3.2e-5 * engine.dims : 0.003) * engine.stride +
     0.06 * work.cells +
     0.0007 * engine.cells +
     work.codes * (0.0003 + 0.0072 * dims) +

@@ -7,6 +7,7 @@ import {
   checkRowCount,
   checkRows,
   checkVector,
+  describe,
   rangeError,
   typeError,
 } from './check.js';
@@ -14,6 +15,7 @@ import { Engine, type RowTrace } from './engine.js';
 import type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
 import { RandomGenerator } from './random.js';
 import type { Storage } from './rows.js';
+import { LEAST_PRINCIPAL } from './space.js';
 import { type Evaluation, type Settings, type TuneOptions, Tuner, type TuningReport } from './tuning.js';
 
 const MAX_DIMENSIONS = 4096;
@@ -24,6 +26,10 @@ const FEW_ROWS = 2000;
 const ROWS_PER_CELL = 128;
 /** Rows ranked a query from which on 4-bit records pay: below, the rows themselves are as cheap. */
 const REFINE_FROM = 96;
+
+/** Rows and cells of a trial of the coded space. */
+const TRIAL_ROWS = 3000;
+const TRIAL_CELLS = 24;
 
 /** Options of a new index. */
 export interface VectorIndexOptions {
@@ -47,6 +53,8 @@ export interface BuildOptions {
   training?: 'lloyd' | 'none';
   /** Whether survivors pass a second stage of 4-bit codes; by default where that pays. */
   refine?: boolean;
+  /** Whether codes are of the rows' principal components: above 256 dimensions only; by default where that is faster. */
+  principal?: boolean;
   /** Whether to tune after the build; default true. */
   tune?: boolean;
 }
@@ -148,26 +156,31 @@ export class VectorIndex {
 
   /** Number of rows. */
   get size(): number {
+    this.#alive();
     return this.#engine.size;
   }
 
   /** Floats a vector. */
   get dimensions(): number {
+    this.#alive();
     return this.#engine.rows.dimensions;
   }
 
   /** What "near" means. */
   get metric(): Metric {
+    this.#alive();
     return this.#engine.rows.metric;
   }
 
   /** How rows are kept. */
   get storage(): Storage {
+    this.#alive();
     return this.#engine.rows.storage;
   }
 
   /** Cells of the Voronoi hash; 1 before the first build. */
   get cells(): number {
+    this.#alive();
     return this.#engine.cells;
   }
 
@@ -202,6 +215,10 @@ export class VectorIndex {
    */
   tune(options: TuneOptions = {}): TuningReport {
     this.#alive();
+    checkOptions('options', options);
+    if (options.recall !== undefined) checkNumber('recall', options.recall, 0, 1);
+    if (options.k !== undefined) checkInteger('k', options.k, 1, MAX_ROWS);
+    if (options.sample !== undefined) checkInteger('sample', options.sample, 1, MAX_ROWS);
     return this.#tuner.tune(options, options.queries && this.#split(options.queries));
   }
 
@@ -219,6 +236,7 @@ export class VectorIndex {
     this.#alive();
     const rows = this.#split(queries);
     const { k, settings } = this.#resolve(options);
+    if (options.truth !== undefined) checkTruth(options.truth, rows.length);
     return this.#tuner.evaluate(rows, k, settings, options.truth);
   }
 
@@ -294,7 +312,7 @@ export class VectorIndex {
     this.#alive();
     checkVector('query', query, this.dimensions);
     const { k, settings } = this.#resolve(options);
-    if (options.id !== undefined) checkInteger('id', options.id, 0, Math.max(0, this.size - 1));
+    if (options.id !== undefined) this.#checkId(options.id);
     const engine = this.#engine;
     const marks = [performance.now()];
     const lap = (): void => void marks.push(performance.now());
@@ -326,13 +344,17 @@ export class VectorIndex {
       },
     };
     if (options.id !== undefined) {
-      const trace = engine.trace(query, options.id, settings);
-      const isFound = neighbors.ids.includes(options.id);
-      let reason: RowExplanation['reason'] = 'found';
-      if (!isFound && settings && trace.cellRank >= done.cells) reason = 'cell not probed';
-      else if (!isFound && settings && !(trace.lowerBound < trace.limit)) reason = 'filtered by its code';
-      else if (!isFound) reason = 'ranked behind k others';
-      explanation.row = { id: options.id, found: isFound, ...trace, reason };
+      const { id } = options;
+      const probed = settings ? engine.probedCells() : null;
+      const trace = engine.trace(query, id, settings);
+      const isFound = neighbors.ids.includes(id);
+      let reason: RowExplanation['reason'] = 'ranked behind k others';
+      if (isFound) reason = 'found';
+      else if (probed && !probed.includes(trace.cell)) reason = 'cell not probed';
+      else if (probed && !(trace.lowerBound < trace.limit)) reason = 'filtered by its code';
+      // Nearer than what was found: its code of the second stage lost it.
+      else if (trace.distance < neighbors.distances[found - 1]) reason = 'filtered by its code';
+      explanation.row = { id, found: isFound, ...trace, reason };
     }
     return explanation;
   }
@@ -340,11 +362,12 @@ export class VectorIndex {
   /** The row of an id as it was given; rounded where it is kept as 8-bit integers or was scaled to length 1. */
   vector(id: number): Float32Array {
     this.#alive();
-    return this.#engine.vector(checkInteger('id', id, 0, Math.max(0, this.size - 1)));
+    return this.#engine.vector(this.#checkId(id));
   }
 
   /** Bytes by part, and of the memory as a whole (`total`). */
   memoryUsage(): Record<string, number> {
+    this.#alive();
     return this.#engine.plan.memory.usage();
   }
 
@@ -358,6 +381,7 @@ export class VectorIndex {
     refined: boolean;
     bytesPerRow: number;
   } {
+    this.#alive();
     const sizes = this.#engine.cellSizes();
     const rows = Math.max(1, this.size);
     let squares = 0;
@@ -401,7 +425,9 @@ export class VectorIndex {
     if (rows === 0) return;
     const engine = this.#engine;
     this.#tuner.forget();
-    engine.start();
+    const long = engine.stride > LEAST_PRINCIPAL && rows >= FEW_ROWS;
+    engine.start(long && options.principal !== false);
+    if (long && options.principal === undefined && !this.#isPrincipalBetter()) engine.start(false);
     yield* engine.sort(Math.min(wanted ?? defaultCells(rows), rows), training === 'lloyd');
     let look = this.#tuner.look();
     // Where a query must visit most cells anyway, cells only cost: one is scanned faster.
@@ -411,6 +437,22 @@ export class VectorIndex {
     }
     if (options.refine ?? look.ranked >= REFINE_FROM) engine.refine();
     if (options.tune ?? true) this.#tuner.tune({});
+  }
+
+  /** Tries both coded spaces on some of the rows. */
+  #isPrincipalBetter(): boolean {
+    const engine = this.#engine;
+    const count = Math.min(engine.size, TRIAL_ROWS);
+    const ids = Uint32Array.from({ length: count }, (_, i) => Math.floor((i * engine.size) / count));
+    const [whole, principal] = [false, true].map((adopt) => {
+      const trial = engine.trial(ids, adopt);
+      for (const _ of trial.sort(TRIAL_CELLS, true)) {
+        // Run to the end.
+      }
+      const random = new RandomGenerator(0);
+      return new Tuner(trial, (bound) => random.integer(bound)).tryCost(0.95);
+    });
+    return principal <= whole;
   }
 
   /** Checks options and finds the settings; null for an exact search. */
@@ -440,6 +482,12 @@ export class VectorIndex {
     if (this.#disposed) throw typeError('ERR_DISPOSED', 'index: expected a live index, got a disposed one');
   }
 
+  #checkId(id: unknown): number {
+    if (this.size === 0)
+      throw rangeError('ERR_ARGUMENT_RANGE', `id: expected a row of the index, which has 0, got ${id}`);
+    return checkInteger('id', id, 0, this.size - 1);
+  }
+
   #checkRoom(rows: number): void {
     if (this.size + rows > MAX_ROWS) {
       throw rangeError(
@@ -454,6 +502,22 @@ export class VectorIndex {
     const count = checkRows('queries', queries, this.dimensions);
     return Array.from({ length: count }, (_, i) =>
       queries.subarray(i * this.dimensions, (i + 1) * this.dimensions),
+    );
+  }
+}
+
+/** Refuses anything but as many ids for each of the queries. */
+function checkTruth(truth: unknown, queries: number): void {
+  if (!(truth instanceof Uint32Array || truth instanceof Int32Array)) {
+    throw typeError(
+      'ERR_ARGUMENT_TYPE',
+      `truth: expected a Uint32Array or an Int32Array, got ${describe(truth)}`,
+    );
+  }
+  if (queries === 0 ? truth.length > 0 : truth.length % queries !== 0) {
+    throw rangeError(
+      'ERR_LENGTH',
+      `truth: expected a multiple of ${queries} ids (as many a query), got ${truth.length}`,
     );
   }
 }
