@@ -20,7 +20,7 @@ export enum Plan {
   Signs, //         f32 × Rounds × Dims
   Rounds, //        0: Matrix is used instead
   Matrix, //        i16 × Dims × Stride rounded up to 8: planes of length 2^13
-  WideRow, //       i16 × Stride rounded up to 8, a row as integers
+  WideRow, //       i16 × 2 × Stride rounded up to 8, two rows as integers
   // cells
   Cells,
   Centres, //       f32 × Cells × Dims

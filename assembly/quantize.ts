@@ -1,7 +1,10 @@
 // int8 rows: a quarter of the memory of f32 rows, and all that is kept of them.
 //
-//     record:  i8 × codes, codes = stride rounded up to 16 · f32 scale · f32 |x̂|² · 8 bytes free
+//     record:  i8 × codes, codes = stride rounded up to 16 · f32 scale · f32 |x̂|² · f32 extension · 4 bytes free
 //     x̂_i = scale · code_i, scale = largest |x_i| / 127
+//
+// The coordinate that extends a row to a common norm (inner product) is kept as it is: it may be far larger than the
+// others, and it changes with the norm while the row does not.
 
 import { most4, sum, sum4i } from './lanes';
 import { get, getFloat, Plan, putFloat } from './plan';
@@ -14,22 +17,23 @@ export function codesOf(stride: u32): usize {
 }
 
 /**
- * Writes int8 records of rows.
+ * Writes int8 records of rows: codes of the first `dimensions` floats, and the float behind them, if any.
  *
  * rows     f32 × count × stride   read
  * records  count × (codes + 16)   written
  */
-export function quantizeRows(rows: usize, count: u32, stride: u32, records: usize): void {
+export function quantizeRows(rows: usize, count: u32, stride: u32, dimensions: u32, records: usize): void {
   const codes = codesOf(stride);
+  const used = (<usize>dimensions) << 2;
   const bytes = (<usize>stride) << 2;
   for (let r: u32 = 0; r < count; r++) {
     let most: f32 = 0;
-    for (let i: usize = 0; i < bytes; i += 4) most = max(most, abs(load<f32>(rows + i)));
+    for (let i: usize = 0; i < used; i += 4) most = max(most, abs(load<f32>(rows + i)));
     const scale = most / 127;
     const inverse: f32 = scale > 0 ? <f32>1 / scale : 0;
     let norm: f32 = 0;
     memory.fill(records, 0, codes);
-    for (let i: usize = 0; i < <usize>stride; i++) {
+    for (let i: usize = 0; i < <usize>dimensions; i++) {
       const code = min<f32>(127, max<f32>(-127, nearest<f32>(load<f32>(rows + (i << 2)) * inverse)));
       const x = code * scale;
       norm += x * x;
@@ -37,20 +41,22 @@ export function quantizeRows(rows: usize, count: u32, stride: u32, records: usiz
     }
     store<f32>(records + codes, scale);
     store<f32>(records + codes, norm, 4);
-    store<u64>(records + codes, 0, 8);
+    store<f32>(records + codes, dimensions < stride ? load<f32>(rows + used) : 0, 8);
+    store<u32>(records + codes, 0, 12);
     rows += bytes;
     records += codes + 16;
   }
 }
 
 /** rows[r] = what records[r] stands for; regions as in quantizeRows. */
-export function restoreRows(records: usize, count: u32, stride: u32, rows: usize): void {
+export function restoreRows(records: usize, count: u32, stride: u32, dimensions: u32, rows: usize): void {
   const codes = codesOf(stride);
   for (let r: u32 = 0; r < count; r++) {
     const scale = load<f32>(records + codes);
     for (let i: usize = 0; i < <usize>stride; i++) {
       store<f32>(rows + (i << 2), <f32>(<i32>load<i8>(records + i)) * scale);
     }
+    if (dimensions < stride) store<f32>(rows + ((<usize>dimensions) << 2), load<f32>(records + codes, 8));
     rows += (<usize>stride) << 2;
     records += codes + 16;
   }

@@ -2,8 +2,10 @@
 
 import { get, Plan } from './plan';
 
-/** Bins of the histogram. */
+/** Bins of the histogram: of long lists, and of short ones, whose prefix sum would cost more than the rest. */
 const BINS: u32 = 256;
+const FEW_BINS: u32 = 48;
+const SHORT: u32 = 192;
 
 /**
  * Keeps the `take` candidates with the smallest keys (CandidateKeys, Candidates; `count` > `take` > 0), roughly in
@@ -30,10 +32,16 @@ export function arrange(plan: usize, keys: usize, cells: usize, count: u32, take
   }
   const width = most - least;
   if (!(width > 0)) return most;
-  const scale: f32 = <f32>(BINS - 1) / width;
+  const binCount = count <= SHORT ? FEW_BINS : BINS;
+  const scale: f32 = <f32>(binCount - 1) / width;
+  if (!(scale < Infinity)) {
+    // Keys that differ by less than floats can scale.
+    sortPairs(keys, cells, 0, count);
+    return keyAt(keys, take - 1);
+  }
   const counts = get(plan, Plan.Bins);
   const bins = counts + BINS * 4;
-  memory.fill(counts, 0, BINS * 4);
+  memory.fill(counts, 0, binCount * 4);
   let b = bins;
   for (let p = keys; p < end; p += 4) {
     const bin = <usize>(<u32>((load<f32>(p) - least) * scale));
@@ -42,14 +50,14 @@ export function arrange(plan: usize, keys: usize, cells: usize, count: u32, take
     store<u32>(c, load<u32>(c) + 1);
   }
   let before: u32 = 0;
-  let last: u32 = BINS;
+  let last: u32 = binCount;
   let full: u32 = 0;
-  for (let bin: u32 = 0; bin < BINS; bin++) {
+  for (let bin: u32 = 0; bin < binCount; bin++) {
     const c = counts + ((<usize>bin) << 2);
     const n = load<u32>(c);
     store<u32>(c, before);
     before += n;
-    if (last == BINS && before >= take) {
+    if (last == binCount && before >= take) {
       last = bin;
       full = n;
     }

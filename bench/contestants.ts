@@ -128,7 +128,9 @@ function grid(cells: number): Way[][] {
   ladder.push(cells);
   const epsilons =
     cells < 8 ? Array.from({ length: 24 }, (_, i) => 1 + i / 8) : [1, 1.3, 1.6, 1.9, 2.2, 2.6, 3, 3.5];
-  const patiences = [0, 6, 12, 24, 48, 96].filter((patience) => patience === 0 || patience < cells / 2);
+  const patiences = [0, 6, 12, 24, 48, 96, 192, 384].filter(
+    (patience) => patience === 0 || patience < cells / 2,
+  );
   return epsilons.flatMap((epsilon) =>
     patiences.map((patience) =>
       ladder

@@ -44,6 +44,8 @@ export class Cells {
   #plan: EnginePlan;
   /** Blocks in use at the front of the region `blocks`. */
   #blocks = 0;
+  /** Sizes at which cells could not be split. */
+  #unsplit: Map<number, number> = new Map();
 
   constructor(plan: EnginePlan) {
     this.#plan = plan;
@@ -148,6 +150,7 @@ export class Cells {
   /** Lays out empty runs of blocks for cells of the given sizes, in order of cells. */
   layOut(sizes: Uint32Array): void {
     const plan = this.#plan;
+    this.#unsplit.clear();
     const { memory, kernels } = plan;
     const directory = plan.reserve('directory', sizes.length * 16) >>> 2;
     let blocks = 0;
@@ -185,6 +188,29 @@ export class Cells {
     );
     memory.u32[entry + 1] = used + rows;
     memory.u32[entry + 3] += rows;
+  }
+
+  /** The directory as it is, for `restore`. */
+  snapshot(): Uint32Array {
+    const at = this.#plan.ptr('directory') >>> 2;
+    return this.#plan.memory.u32.slice(at, at + this.count * 4);
+  }
+
+  /** Takes back what was appended since the snapshot. Runs that have moved stay where they are. */
+  restore(before: Uint32Array): void {
+    const plan = this.#plan;
+    const { u32 } = plan.memory;
+    const at = plan.ptr('directory') >>> 2;
+    for (let cell = 0; cell < this.count; cell++) {
+      const entry = at + cell * 4;
+      const used = before[cell * 4 + 1];
+      for (let slot = used; slot < u32[entry + 1]; slot++) {
+        const block = plan.ptr('blocks') + (u32[entry] + Math.floor(slot / SLOTS)) * this.blockBytes;
+        plan.kernels.clearSlot(block, this.codeBytes, slot % SLOTS);
+      }
+      u32[entry + 1] = used;
+      u32[entry + 3] = before[cell * 4 + 3];
+    }
   }
 
   /** Rows that live in each cell. */
@@ -268,9 +294,19 @@ export class Cells {
     let total = 0;
     for (const size of sizes) total += size;
     const limit = Math.max(LEAST_SPLIT, (SPLIT_FACTOR * total) / this.count);
-    const large = [...sizes.keys()].filter((cell) => sizes[cell] > limit);
     let split = false;
-    for (const cell of large) split = this.#split(cell, floats) || split;
+    for (let cell = 0; cell < sizes.length; cell++) {
+      // A cell of equal rows cannot be split: look again when it has doubled.
+      if (sizes[cell] <= limit || sizes[cell] < 2 * (this.#unsplit.get(cell) ?? 0)) continue;
+      try {
+        if (this.#split(cell, floats)) split = true;
+        else this.#unsplit.set(cell, sizes[cell]);
+      } catch (error) {
+        // Without memory for it the cell stays as it is: slower, not wrong.
+        if ((error as { code?: string }).code !== 'ERR_OUT_OF_MEMORY') throw error;
+        this.#unsplit.set(cell, sizes[cell]);
+      }
+    }
     if (split) this.#codeRun(null);
   }
 
@@ -316,6 +352,12 @@ export class Cells {
     const sides = memory.u32.slice(nearest >>> 2, (nearest >>> 2) + rows);
     if (apart) {
       const added = this.count;
+      // All room first: nothing has moved yet when there is none.
+      const centreBlocks = (Math.ceil((added + 1) / SLOTS) + 1) * (dims * 8 + FACTOR_BYTES);
+      plan.reserve('centreBlocks', centreBlocks);
+      plan.reserve('groupStarts', (added + 2) * 4);
+      plan.reserve('blocks', (this.#blocks + 2 * Math.ceil(rows / SLOTS) + 2) * this.blockBytes);
+      this.#reserveScratch(added + 1);
       const centres = plan.reserve('centres', (added + 1) * bytes);
       memory.u8.copyWithin(
         centres + cell * bytes,
@@ -330,7 +372,6 @@ export class Cells {
       const directory = plan.reserve('directory', (added + 1) * 16) >>> 2;
       memory.u32.set([0, 0, 0, 0], directory + added * 4);
       plan.set('Cells', added + 1);
-      this.#reserveScratch(added + 1);
       // The old run is written anew in place; clear it first.
       const entry = directory + cell * 4;
       const [first, , held] = memory.u32.subarray(entry, entry + 4);

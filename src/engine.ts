@@ -98,7 +98,16 @@ export class Engine implements Tunable {
     this.rows.append(vectors, rows);
     if (!encode || rows === 0) return;
     if (first === 0) this.#space.setMean(this.#mean());
-    this.#encode(first, rows);
+    const before = this.#cells.snapshot();
+    try {
+      this.#encode(first, rows);
+    } catch (error) {
+      // Out of memory half-way: as if nothing had come.
+      this.#cells.restore(before);
+      this.rows.truncate(first);
+      throw error;
+    }
+    if (this.#built) this.#cells.splitLarge((position, count) => this.rows.floats(position, count));
   }
 
   /* ---- building ---- */
@@ -249,7 +258,6 @@ export class Engine implements Tunable {
       if (plan.ptr('refine')) this.#refineFrom(first + i, count);
     }
     plan.release('nearest cells');
-    this.#cells.splitLarge((position, count) => this.rows.floats(position, count));
   }
 
   /** Writes 4-bit records of all rows. */

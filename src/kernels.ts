@@ -252,8 +252,8 @@ export interface Kernels {
   permuteRows(rows: number, rowBytes: number, count: number, source: number, scratch: number): void;
   scaleRows(rows: number, scales: number, count: number, stride: number): void;
   extendRows(rows: number, count: number, stride: number, at: number, squaredNorm: number): void;
-  quantizeRows(rows: number, count: number, stride: number, records: number): void;
-  restoreRows(records: number, count: number, stride: number, rows: number): void;
+  quantizeRows(rows: number, count: number, stride: number, dimensions: number, records: number): void;
+  restoreRows(records: number, count: number, stride: number, dimensions: number, rows: number): void;
   prepare(plan: number): void;
   chooseCells(plan: number): number;
   scanCells(plan: number, probes: number): void;

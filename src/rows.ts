@@ -70,7 +70,13 @@ export class Rows {
       this.#copy(vectors, row, count, target);
       this.#shape(target, count, row, first + row);
       if (this.storage === 'int8') {
-        plan.kernels.quantizeRows(target, count, this.stride, plan.ptr('rows') + (first + row) * rowBytes);
+        plan.kernels.quantizeRows(
+          target,
+          count,
+          this.stride,
+          this.dimensions,
+          plan.ptr('rows') + (first + row) * rowBytes,
+        );
       }
     }
     const { u32 } = plan.memory;
@@ -83,12 +89,17 @@ export class Rows {
     plan.set('RowCount', first + rows);
   }
 
+  /** Forgets the rows from `count` on, which nothing else refers to yet. */
+  truncate(count: number): void {
+    this.#plan.set('RowCount', count);
+  }
+
   /** Address of consecutive rows as floats: where they lie, or up to CHUNK_ROWS of them restored. */
   floats(position: number, count: number): number {
     const plan = this.#plan;
     const at = plan.ptr('rows') + position * plan.get('RowBytes');
     if (this.storage === 'f32') return at;
-    plan.kernels.restoreRows(at, count, this.stride, plan.ptr('coming rows'));
+    plan.kernels.restoreRows(at, count, this.stride, this.dimensions, plan.ptr('coming rows'));
     return plan.ptr('coming rows');
   }
 
@@ -146,7 +157,7 @@ export class Rows {
       const rows = this.#unextended(position, count);
       plan.kernels.extendRows(rows, count, this.stride, this.dimensions, most);
       const at = plan.ptr('rows') + position * plan.get('RowBytes');
-      if (this.storage === 'int8') plan.kernels.quantizeRows(rows, count, this.stride, at);
+      if (this.storage === 'int8') plan.kernels.quantizeRows(rows, count, this.stride, this.dimensions, at);
     }
   }
 

@@ -11,7 +11,7 @@ const PRINCIPAL = 192;
 export const LEAST_PRINCIPAL = 256;
 /** Rows that the components are found on, and steps of subspace iteration: more change the energy caught by under 1 %. */
 const PRINCIPAL_ROWS = 2000;
-const PRINCIPAL_STEPS = 3;
+const PRINCIPAL_STEPS = 2;
 /** Length of a plane in 16-bit integers (assembly/transform.ts). */
 const PLANE_LENGTH = 8192;
 
@@ -114,7 +114,7 @@ export class Space {
     plan.release('rotated columns');
     const planeWords = Math.ceil(stride / 8) * 8;
     const matrix = plan.reserve('matrix', dims * planeWords * 2);
-    plan.reserve('wideRow', planeWords * 2);
+    plan.reserve('wideRow', planeWords * 4);
     const planesOut = new Int16Array(plan.memory.memory.buffer, matrix, dims * planeWords).fill(0);
     const from = plan.ptr('columns') >>> 2;
     for (let p = 0; p < dims; p++) {
@@ -203,7 +203,7 @@ export class Space {
 function orthonormalize(planes: Float64Array, count: number, stride: number, random: RandomSource): void {
   for (let p = 0; p < count; p++) {
     const plane = planes.subarray(p * stride, (p + 1) * stride);
-    for (let attempt = 0; ; attempt++) {
+    for (;;) {
       const before = Math.sqrt(dot(plane, plane));
       for (let pass = 0; pass < 2; pass++) {
         for (let o = 0; o < p; o++) {

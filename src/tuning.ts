@@ -81,7 +81,9 @@ export interface Tunable {
 }
 
 const TARGETS: readonly number[] = [0.9, 0.95, 0.99];
-const EPSILONS: readonly number[] = [1.3, 1.6, 1.9, 2.2, 2.6, 3, 3.5];
+const EPSILONS: readonly number[] = [1.4, 1.8, 2.2, 2.7, 3.3];
+/** Added to the largest of them where even all cells do not suffice. */
+const WIDEST = 1;
 /** Steps by which a setting that is met with room to spare is narrowed. */
 const EPSILON_STEP = 0.1;
 /** A bound this wide loses no neighbor that is worth a word: it stands for the truth where an exact scan is dear. */
@@ -317,7 +319,7 @@ export class Tuner {
   #grid(sample: Sample): Grid {
     const ranks = this.#ranks(sample);
     const sorted = ranks.slice().sort();
-    const probes = sorted.length ? sorted[Math.floor(0.998 * (sorted.length - 1))] + 1 : 1;
+    const probes = sorted.length ? sorted[Math.floor(0.9995 * (sorted.length - 1))] + 1 : 1;
     const bins = new Uint8Array(ranks.length).fill(EPSILONS.length);
     const work = EPSILONS.map((epsilon, e) => {
       const { hits, counters } = this.#measure(sample, { probes, epsilon, patience: 0 });
@@ -342,7 +344,7 @@ export class Tuner {
     predictions.sort((a, b) => cost(a) - cost(b));
     let found: TunedSetting | undefined;
     const tryIt = (settings: Settings): TunedSetting => {
-      const { recalls, counters } = this.#measure(sample, settings);
+      const { recalls, counters } = this.#measure(sample, settings, target);
       const measured = {
         ...settings,
         target,
@@ -365,25 +367,31 @@ export class Tuner {
         probes = next;
       }
     }
-    if (!found) {
-      const widest = tryIt({ probes: engine.cells, epsilon: EPSILONS[EPSILONS.length - 1], patience: 0 });
-      if (!widest.met) return widest;
+    // Beyond what the wide pass saw: more and more of everything, up to all cells.
+    for (
+      let probes = Math.min(engine.cells, grid.probes);
+      !found;
+      probes = Math.min(engine.cells, 2 * probes)
+    ) {
+      const epsilon = EPSILONS[EPSILONS.length - 1] + (probes === engine.cells ? WIDEST : 0);
+      const widest = tryIt({ probes, epsilon, patience: 0 });
+      if (!widest.met && probes === engine.cells) return widest;
     }
     const base = found as unknown as TunedSetting;
     // Patience spends cells where a query is still finding something, and saves them elsewhere.
     if (base.probes >= 24 && engine.cells > base.probes) {
       const probes = Math.min(engine.cells, 2 * base.probes);
-      for (const share of [0.25, 0.35, 0.5, 0.7]) {
+      for (const share of [0.3, 0.5]) {
         const patience = Math.ceil(base.probes * share);
         if (tryIt({ probes, epsilon: base.epsilon, patience }).met) break;
       }
     }
-    for (let step = 0; step < 4; step++) {
+    for (let step = 0; step < 3; step++) {
       const best = found as unknown as TunedSetting;
       const narrower = { probes: best.probes, epsilon: best.epsilon, patience: best.patience };
       if (best.atLeast < target + 0.002) break;
-      if (best.patience > 4) narrower.patience = Math.floor(best.patience * 0.85);
-      else if (best.probes > 3) narrower.probes = Math.floor(best.probes * 0.92);
+      if (best.patience > 4) narrower.patience = Math.floor(best.patience * 0.8);
+      else if (best.probes > 3) narrower.probes = Math.floor(best.probes * 0.9);
       else narrower.epsilon = Math.round((best.epsilon - EPSILON_STEP) * 100) / 100;
       if (!tryIt(narrower).met) break;
     }
@@ -396,10 +404,11 @@ export class Tuner {
     return found as unknown as TunedSetting;
   }
 
-  /** Runs the sample and averages what it did. */
+  /** Runs the sample and averages what it did; gives up half-way where a target is out of reach. */
   #measure(
     sample: Sample,
     settings: Settings,
+    target = 0,
   ): { recalls: Float64Array; hits: Uint8Array; counters: ReturnType<Tunable['counters']> } {
     const engine = this.#engine;
     const { k, own } = sample;
@@ -414,6 +423,10 @@ export class Tuner {
       const counters = engine.counters();
       for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += counters[key] / size;
       recalls[i] = mark(sample, i, found.ids.subarray(0, count), hits);
+      // A setting that has failed by half of the sample need not see the rest.
+      if (i === size >> 1 && i > 30 && mean(recalls.subarray(0, i)) < target) {
+        return { recalls: recalls.subarray(0, i), hits, counters: total };
+      }
     }
     return { recalls, hits, counters: total };
   }
@@ -434,7 +447,8 @@ class Grid {
   #ranks: Uint32Array;
   #bins: Uint8Array;
   #work: ReturnType<Tunable['counters']>[];
-  #probes: number;
+  /** Cells that the wide pass visited. */
+  readonly probes: number;
 
   constructor(
     sample: Sample,
@@ -447,7 +461,7 @@ class Grid {
     this.#ranks = ranks;
     this.#bins = bins;
     this.#work = work;
-    this.#probes = probes;
+    this.probes = probes;
   }
 
   /** Predicted recall of each query: neighbors in the first `probes` cells whose codes pass EPSILONS[e]. */
@@ -469,7 +483,7 @@ class Grid {
 
   /** The fewest probes that are predicted to reach a target with confidence; 0 if none do. */
   probesFor(target: number, e: number): number {
-    let high = this.#probes;
+    let high = this.probes;
     if (lowerBound(this.recalls(high, e)) < target) return 0;
     let low = 1;
     while (low < high) {
@@ -483,7 +497,7 @@ class Grid {
   /** Modeled cost of settings: codes in proportion to the probes, rows as in the wide pass. */
   cost(settings: Settings, engine: Tunable, weight = 1): number {
     const work = this.#work[EPSILONS.indexOf(settings.epsilon)];
-    const share = settings.probes / this.#probes;
+    const share = settings.probes / this.probes;
     return costOf({ ...work, cells: settings.probes, codes: work.codes * share * weight }, engine);
   }
 }

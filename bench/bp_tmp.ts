@@ -1,0 +1,12 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import inspector from 'node:inspector/promises';
+import { VectorIndex } from '../src/index.js';
+const D = new URL('./.data/', import.meta.url).pathname;
+const name = process.argv[2];
+const J = JSON.parse(readFileSync(D + name + '.json', 'utf8'));
+const b = readFileSync(D + name + '.base.f32'); const base = new Float32Array(b.buffer, b.byteOffset, b.byteLength / 4);
+const s = new inspector.Session(); s.connect(); await s.post('Profiler.enable'); await s.post('Profiler.setSamplingInterval', { interval: 200 }); await s.post('Profiler.start');
+const t = performance.now();
+const ix = VectorIndex.from(base.subarray(0, J.n * J.d), { dimensions: J.d, metric: J.metric, ...JSON.parse(process.argv[3] ?? '{}') });
+console.log(name, ((performance.now() - t) / 1e3).toFixed(2), ix.stats());
+const { profile } = await s.post('Profiler.stop'); writeFileSync('/tmp/x.cpuprofile', JSON.stringify(profile));

@@ -1,0 +1,149 @@
+/**
+ * Fills the section "Measured" of README.md, between its markers, from what the benchmarks wrote:
+ *
+ *     npm run bench:search -- --json bench/results/search.json
+ *     npm run bench -- --json bench/results/kernels.json
+ *     npm run bench:report
+ *
+ * Of several results about one data set the latest counts. Without results the section says so.
+ */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { figure, type Provenance } from './record.js';
+
+const README = fileURLToPath(new URL('../README.md', import.meta.url));
+const RESULTS = fileURLToPath(new URL('./results/', import.meta.url));
+const START = '<!-- figures -->';
+const END = '<!-- /figures -->';
+const TARGETS = ['0.90', '0.95', '0.99'];
+
+/** What is read of a result of search.ts: one data set. Speeds are at the recalls of TARGETS. */
+interface SearchResult extends Provenance {
+  data: string;
+  n: number;
+  d: number;
+  metric: string;
+  k: number;
+  queries: number;
+  contestants: {
+    ready: { name: string; version: string; buildSeconds: number; built?: string };
+    curve: { recall: number; qps: number }[];
+    qps: (number | null)[];
+  }[];
+  tuned: { recall: number; qps: number }[];
+  batch: { recall: number; qps: number }[];
+  exact: { qps: number };
+  bytesBeyondRows: number;
+  bytesOfSecondStage: number;
+}
+
+/** What is read of the result of kernels.ts. */
+interface KernelResults extends Provenance {
+  results: { what: string; unit: string; wasm: number; javascript: number; ratio: number }[];
+}
+
+/** The figures as Markdown, from the parsed JSON of any number of results. */
+export function report(parsed: unknown[]): string {
+  const all = parsed.flat() as Partial<SearchResult & KernelResults>[];
+  const byDate = [...all].sort((a, b) => ((a.date ?? '') < (b.date ?? '') ? -1 : 1));
+  const sets = new Map<string, SearchResult>();
+  let kernels: KernelResults | undefined;
+  for (const result of byDate) {
+    if (result.contestants !== undefined) sets.set(result.data as string, result as SearchResult);
+    else if (result.results !== undefined) kernels = result as KernelResults;
+  }
+  const parts = [...sets.values()].sort((a, b) => a.n - b.n).map(searchSection);
+  if (kernels !== undefined) parts.push(kernelSection(kernels));
+  return parts.join('\n\n') || 'No figures yet.';
+}
+
+/** The README with these figures in place of those between its markers. */
+export function fill(readme: string, figures: string): string {
+  const start = readme.indexOf(START);
+  const end = readme.indexOf(END);
+  if (start < 0 || end < start) throw new RangeError(`README.md: expected ${START} and then ${END}, got none`);
+  return `${readme.slice(0, start + START.length)}\n\n${figures}\n\n${readme.slice(end)}`;
+}
+
+/** The parsed results of a folder; none where there is no folder. */
+export function readResults(folder: string): unknown[] {
+  if (!existsSync(folder)) return [];
+  const files = readdirSync(folder).filter((file) => file.endsWith('.json'));
+  return files.sort().map((file) => JSON.parse(readFileSync(path.join(folder, file), 'utf8')));
+}
+
+function searchSection(result: SearchResult): string {
+  const { data, n, d, metric, k, queries, contestants, tuned, batch, exact } = result;
+  const [own] = contestants;
+  const rows = contestants.map(({ ready, curve, qps }) => [
+    ready.name === own.ready.name ? `**${ready.name}**` : `${ready.name} ${ready.version}`,
+    ...qps.map((speed) => (speed === null ? best(curve) : figure(speed))),
+    `${figure(ready.buildSeconds)} s`,
+  ]);
+  const got = (one: { recall: number; qps: number }): string =>
+    `${figure(one.qps)} (${one.recall.toFixed(3)})`;
+  rows.splice(
+    1,
+    0,
+    [`${own.ready.name}, \`search\` with the recall as option`, ...tuned.map(got), ''],
+    [`${own.ready.name}, \`searchBatch\` likewise`, ...batch.map(got), ''],
+    [`${own.ready.name}, \`exactSearch\``, ...TARGETS.map(() => `${figure(exact.qps)} (1)`), 'none'],
+  );
+  const memory = [`${figure(result.bytesBeyondRows)} bytes a vector beyond its floats`];
+  if (result.bytesOfSecondStage > 0) memory.push(`${figure(result.bytesOfSecondStage)} for the second stage`);
+  const elsewhere = contestants.flatMap(({ ready }) =>
+    ready.built === undefined ? [] : [`${ready.name} was built before (${ready.built})`],
+  );
+  return [
+    `### ${data}: ${figureOf(n)} × ${figureOf(d)}, ${metric}`,
+    '',
+    markdown([[`queries per second at recall@${k}`, ...TARGETS, 'build'], ...rows]),
+    '',
+    `${figureOf(queries)} queries that are no rows of the index. One thread, CPU time. In brackets the recall where it is not`,
+    `that of the column. ${memory.join(', ')}.`,
+    `${[source(result), ...elsewhere].join('; ')}.`,
+  ].join('\n');
+}
+
+/** Where a contestant does not reach a recall: its most accurate point. */
+function best(curve: { recall: number; qps: number }[]): string {
+  const most = curve.reduce((a, b) => (b.recall > a.recall ? b : a));
+  return `${figure(most.qps)} (${most.recall.toFixed(3)})`;
+}
+
+function kernelSection(result: KernelResults): string {
+  const rows = result.results.map(({ what, unit, wasm, javascript, ratio }) => [
+    what,
+    unit,
+    figure(wasm),
+    figure(javascript),
+    `${ratio.toFixed(1)}x`,
+  ]);
+  return [
+    '### Kernels beside careful JavaScript',
+    '',
+    markdown([['', 'unit', 'WebAssembly', 'JavaScript', 'ratio'], ...rows]),
+    '',
+    `${source(result)}.`,
+  ].join('\n');
+}
+
+function source({ machine, node, commit, date }: Provenance): string {
+  return `${machine}, Node ${node}, commit ${commit}, ${date.slice(0, 10)}`;
+}
+
+function figureOf(value: number): string {
+  return value.toLocaleString('en');
+}
+
+function markdown([head, ...rows]: string[][]): string {
+  const line = (cells: string[]): string => `| ${cells.join(' | ')} |`;
+  return [line(head), `|---|${'---:|'.repeat(head.length - 1)}`, ...rows.map(line)].join('\n');
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const results = readResults(RESULTS);
+  writeFileSync(README, fill(readFileSync(README, 'utf8'), report(results)));
+  console.log(`README.md: the figures of ${results.length} files of bench/results/`);
+}

@@ -1,0 +1,199 @@
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { fill, readResults, report } from '../bench/report.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const readme = readFileSync(path.join(root, 'README.md'), 'utf8');
+
+/** What stands before an example in a reader's mind: the names that several of them use. */
+const SETTING = `
+import { RandomGenerator, VectorIndex } from 'orthant';
+const draw = (rows) => {
+  const out = new Float32Array(rows * 128);
+  new RandomGenerator(rows).normals(out);
+  return out;
+};
+const vectors = draw(3000);
+Object.assign(globalThis, {
+  vectors,
+  query: draw(1),
+  queries: draw(40),
+  moreQueries: draw(41),
+  index: VectorIndex.from(vectors, { dimensions: 128 }),
+  labels: Array.from({ length: 3000 }, (_, id) => String(id % 10)),
+  values: Array.from({ length: 3000 }, (_, id) => id % 10),
+});
+`;
+const SETTING_TYPES = `
+import type { VectorIndex as Index } from 'orthant';
+declare global {
+  var vectors: Float32Array, query: Float32Array, queries: Float32Array, moreQueries: Float32Array;
+  var index: Index;
+  var labels: string[], values: number[];
+}
+`;
+
+interface Block {
+  line: number;
+  language: string;
+  isRun: boolean;
+  code: string;
+}
+
+function blocksOf(markdown: string): Block[] {
+  return [...markdown.matchAll(/^```(\w*)(.*)\n([^]*?)^```$/gm)].map((match) => ({
+    line: markdown.slice(0, match.index).split('\n').length,
+    language: match[1],
+    isRun: match[2].trim() !== 'no-run',
+    code: match[3],
+  }));
+}
+
+const blocks = blocksOf(readme);
+const programs = blocks.filter(({ language }) => language === 'ts' || language === 'js');
+
+/** A block may leave out the imports that a reader has seen before. */
+function withImports(code: string): string {
+  const names = ['VectorIndex', 'HyperplaneLsh'].filter(
+    (name) => code.includes(name) && !new RegExp(`import[^;]*\\b${name}\\b`).test(code),
+  );
+  return `${names.map((name) => `import { ${name} } from 'orthant';\n`).join('')}${code}\nexport {};\n`;
+}
+
+describe('the README', () => {
+  // A folder of a user's: the package is installed, and the bundled files lie beside the program.
+  const folder = mkdtempSync(path.join(tmpdir(), 'orthant-readme-'));
+  beforeAll(() => {
+    mkdirSync(path.join(folder, 'node_modules/@types'), { recursive: true });
+    symlinkSync(root, path.join(folder, 'node_modules/orthant'), 'dir');
+    symlinkSync(
+      path.join(root, 'node_modules/@types/node'),
+      path.join(folder, 'node_modules/@types/node'),
+      'dir',
+    );
+    cpSync(path.join(root, 'examples/data'), folder, { recursive: true });
+    writeFileSync(path.join(folder, 'package.json'), '{ "type": "module" }');
+    writeFileSync(path.join(folder, 'setting.js'), SETTING);
+    writeFileSync(path.join(folder, 'setting-types.ts'), SETTING_TYPES);
+  });
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  it.each(programs.filter(({ isRun }) => isRun))('has in line $line an example that runs', ({ line, code }) => {
+    const options = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 };
+    const file = path.join(folder, `line-${line}.js`);
+    writeFileSync(
+      file,
+      `import './setting.js';\n${ts.transpile(withImports(code), { ...options, verbatimModuleSyntax: true })}`,
+    );
+    expect(() => execFileSync(process.execPath, [file], { cwd: folder, stdio: 'pipe' })).not.toThrow();
+  });
+
+  it('has examples whose types are right', () => {
+    const files = programs
+      .filter(({ language, isRun }) => language === 'ts' && isRun)
+      .map(({ line, code }) => {
+        const file = path.join(folder, `line-${line}.ts`);
+        writeFileSync(file, withImports(code));
+        return file;
+      });
+    const program = ts.createProgram([...files, path.join(folder, 'setting-types.ts')], {
+      module: ts.ModuleKind.NodeNext,
+      target: ts.ScriptTarget.ES2022,
+      lib: ['lib.es2022.d.ts', 'lib.dom.d.ts'],
+      types: ['node'],
+      strict: true,
+      noEmit: true,
+    });
+    const complaints = ts.getPreEmitDiagnostics(program).map(({ file, messageText }) => {
+      const text = ts.flattenDiagnosticMessageText(messageText, '\n');
+      return `${file && path.basename(file.fileName)}: ${text}`;
+    });
+    expect(complaints).toEqual([]);
+  });
+
+  it('begins with the everyday index, the hash tables and exact search, in this order', () => {
+    const [first, second, third] = programs.map(({ code }) => code);
+    expect(first).toContain('VectorIndex.from');
+    expect(first.trim().split('\n')).toHaveLength(8);
+    expect(second).toContain('new HyperplaneLsh');
+    expect(third).toContain('exactSearch(');
+  });
+
+  it('leaves out of the run only what Node cannot do: importing a .wasm file', () => {
+    const left = blocks.filter(({ isRun }) => !isRun);
+    expect(left.map(({ code }) => code.split('\n')[0])).toEqual(["import module from 'orthant/orthant.wasm';"]);
+  });
+
+  it('names only commands that package.json has', () => {
+    const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
+    const named = [...readme.matchAll(/npm (?:run )?(start|test|bench[:\w]*)/g)].map((match) => match[1]);
+    expect(Object.keys(scripts)).toEqual(expect.arrayContaining(named));
+  });
+
+  it('names every error code that the package throws', () => {
+    const source = readFileSync(path.join(root, 'src/check.ts'), 'utf8');
+    const codes = new Set(source.match(/'ERR_\w+'/g)?.map((code) => code.slice(1, -1)));
+    codes.delete('ERR_SNAPSHOT'); // reserved: nothing throws it yet
+    for (const code of codes) expect(readme).toContain(`\`${code}\``);
+  });
+
+  it('has the figures that the results of the benchmarks give, where there are results', () => {
+    const results = readResults(path.join(root, 'bench/results'));
+    if (results.length > 0) expect(fill(readme, report(results))).toBe(readme);
+    expect(readme.split('figures -->')).toHaveLength(3);
+  });
+});
+
+describe('the report of the benchmarks', () => {
+  const about = { machine: 'a machine', node: 'v20.0.0', commit: 'abc1234' };
+  const search = (date: string, qps: number) => ({
+    ...about,
+    date,
+    data: 'words',
+    n: 1000,
+    d: 100,
+    metric: 'cosine',
+    k: 10,
+    queries: 50,
+    contestants: [
+      {
+        ready: { name: 'orthant', version: '0.1.0', buildSeconds: 1.5 },
+        curve: [],
+        qps: [qps, 2000, 1000],
+      },
+      {
+        ready: { name: 'another', version: '2.0.0', buildSeconds: 30, built: 'elsewhere' },
+        curve: [{ recall: 0.97, qps: 321 }],
+        qps: [9000, 400, null],
+      },
+    ],
+    tuned: [0.91, 0.96, 0.992].map((recall) => ({ recall, qps: 3 })),
+    batch: [0.91, 0.96, 0.992].map((recall) => ({ recall, qps: 4 })),
+    exact: { qps: 100 },
+    bytesBeyondRows: 40,
+    bytesOfSecondStage: 0,
+  });
+
+  it('states machine, version, commit and date, and keeps what another package wins', () => {
+    const text = report([[search('2026-01-02T00:00:00Z', 3000)]]);
+    expect(text).toContain('a machine, Node v20.0.0, commit abc1234, 2026-01-02; another was built before (elsewhere).');
+    expect(text).toContain('| **orthant** | 3,000 | 2,000 | 1,000 | 1.5 s |');
+    expect(text).toContain('| another 2.0.0 | 9,000 | 400 | 321 (0.970) | 30 s |');
+  });
+
+  it('takes the latest of several results about one data set', () => {
+    const text = report([[search('2026-01-03T00:00:00Z', 5000)], [search('2026-01-02T00:00:00Z', 3000)]]);
+    expect(text.match(/\*\*orthant\*\* \| [\d,]+/g)).toEqual(['**orthant** | 5,000']);
+  });
+
+  it('replaces what stands between the markers and nothing else', () => {
+    const before = 'a\n<!-- figures -->\nold\n<!-- /figures -->\nz';
+    expect(fill(before, 'new')).toBe('a\n<!-- figures -->\n\nnew\n\n<!-- /figures -->\nz');
+    expect(() => fill('nothing', 'new')).toThrow('README.md: expected <!-- figures -->');
+  });
+});
