@@ -13,5 +13,5 @@ export { keys, margins, packPlanes, signBits } from './project';
 export { quantizeRows, restoreRows } from './quantize';
 export { drain, fillHeap, offer, rank, rankBlock, rankGathered, rankRows } from './rank';
 export { hadamard, rotate } from './rotate';
-export { chooseCells, prepare, rankFound, scanCells, search, searchExact } from './search';
+export { chooseCells, prepare, rankFound, scanCells, search, searchExact, searchMany } from './search';
 export { transform } from './transform';

@@ -46,12 +46,10 @@ export enum Plan {
   CandidateKeys, // f32 × (3 × Cells + 640): squared distance to the centre
   Candidates, //    u32 × (3 × Cells + 640): the cell
   GroupOrder, //    f32, u32 × Groups
-  SurvivorKeys, //  f32 × (SurvivorCapacity + 8): lower bound
+  SurvivorKeys, //  f32 × (SurvivorCapacity + 8): lower bound, or score of the second stage
   SurvivorRows, //  u32 × (SurvivorCapacity + 8): position
-  SurvivorCapacity,
+  SurvivorCapacity, //  at least Keep + 64
   Estimates, //     f32 × K: the K smallest estimates, the largest on top
-  KeptKeys, //      f32 × (Keep + SurvivorCapacity + 8): score of the second stage
-  KeptRows, //      u32 × (Keep + SurvivorCapacity + 8): position
   Heap, //          8 bytes × K: f32 exact score · u32 id
   Scores, //        f32 × 260
   // a query's settings
@@ -67,7 +65,7 @@ export enum Plan {
   LutBias, //       f32
   Worst, //         f32: what a lower bound must be under to survive
   Pending, //       survivors that wait
-  KeptCount, //     records in KeptKeys and KeptRows
+  KeptCount, //     places at the front of the survivors that have been through the second stage
   Touched,
   // counters, written by search
   CellsProbed,

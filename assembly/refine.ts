@@ -58,11 +58,10 @@ export function refineRows(
 const TOUCHED: u32 = 32;
 
 /**
- * Scores the rows at the first `count` positions of SurvivorRows by their 4-bit codes and puts them with the Kept; only
- * the best Keep of them stay. A score is a squared distance in the coded space less |q'|².
- * Up to three more positions are overwritten.
+ * Scores `count` survivors behind the first `kept` of the list by their 4-bit codes; the best Keep of both stay, at the
+ * front of SurvivorKeys and SurvivorRows. A score is a squared distance in the coded space less |q'|².
  */
-export function refineSurvivors(plan: usize, count: u32): void {
+export function refineSurvivors(plan: usize, kept: u32, count: u32): void {
   put(plan, Plan.RowsRefined, get(plan, Plan.RowsRefined) + count);
   const dims = <u32>get(plan, Plan.Dims);
   const rotated = get(plan, Plan.Rotated);
@@ -91,11 +90,10 @@ export function refineSurvivors(plan: usize, count: u32): void {
   const factor = f32x4.splat(-2 * step * unit);
   const shift = f32x4.splat(<f32>7.5 * sum(total));
   const nibble = v128.load(get(plan, Plan.Constants), 16);
-  const kept = <u32>get(plan, Plan.KeptCount);
-  const keptKeys = get(plan, Plan.KeptKeys);
-  const keptRows = get(plan, Plan.KeptRows);
-  let out = keptKeys + ((<usize>kept) << 2);
-  const positions = get(plan, Plan.SurvivorRows);
+  const keys = get(plan, Plan.SurvivorKeys);
+  const list = get(plan, Plan.SurvivorRows);
+  let out = keys + ((<usize>kept) << 2);
+  const positions = list + ((<usize>kept) << 2);
 
   for (let i = count; i < ((count + 3) & ~3); i++) store<u32>(positions + ((<usize>i) << 2), load<u32>(positions));
   let touched: u32 = 0;
@@ -141,11 +139,11 @@ export function refineSurvivors(plan: usize, count: u32): void {
     out += 16;
   }
   put(plan, Plan.Touched, touched); // or the touches would be dropped as useless
-  memory.copy(keptRows + ((<usize>kept) << 2), positions, (<usize>count) << 2);
   const keep = <u32>get(plan, Plan.Keep);
   const all = kept + count;
-  if (all > keep) arrange(plan, keptKeys, keptRows, all, keep);
+  if (all > keep) arrange(plan, keys, list, all, keep);
   put(plan, Plan.KeptCount, min(all, keep));
+  put(plan, Plan.Pending, min(all, keep));
 }
 
 // @ts-ignore: decorator

@@ -60,6 +60,8 @@ export function makeTable(plan: usize, rotated: usize): void {
 
 /** Blocks scanned before their survivors are taken out and the limit falls. */
 const BATCH: u32 = 16;
+/** The same while there is no limit yet, and every slot survives. */
+const FIRST_BATCH: u32 = 2;
 /** A block that waits for that: 32 lower bounds less g, then the address of its factors. */
 const WAITING_BYTES: usize = 144;
 
@@ -271,7 +273,7 @@ export function scanCell(plan: usize, first: usize, end: usize, g: f32, margin: 
   let worst = getFloat(plan, Plan.Worst);
   let changed: u32 = 0;
   while (first < end) {
-    const stop = min(end, first + <usize>BATCH * blockBytes);
+    const stop = min(end, first + <usize>(worst < Infinity ? BATCH : FIRST_BATCH) * blockBytes);
     const limit = worst - g;
     const waiting = bounds(false, plan, first, stop, limit, bias);
     const n = takeOut(false, plan, waiting, g, margin, keys + (pending << 2), rows + (pending << 2), estimates);

@@ -3,7 +3,7 @@
 import { dot, dotOf4, squaredL2, squaredL2Of4 } from './distance';
 import { FACTOR_BYTES } from './encode';
 import { get, getFloat, Plan, put, putFloat } from './plan';
-import { fillHeap, isFarther, offerBounded, rank } from './rank';
+import { drain, fillHeap, isFarther, offerBounded, rank } from './rank';
 import { rankCells } from './assign';
 import { int8ScoresOf4, widenQuery } from './quantize';
 import { refineSurvivors } from './refine';
@@ -71,23 +71,30 @@ function takeCell(plan: usize, first: usize, end: usize): u32 {
   return 1;
 }
 
-/** Hands the waiting survivors to the next stage and empties their list. */
+/**
+ * Hands the waiting survivors to the next stage. The list begins with the best that came out of the second stage so far
+ * (KeptCount), whose keys are scores, not bounds; the survivors behind them leave it.
+ */
 function settle(plan: usize, refine: bool): void {
-  const count = get(plan, Plan.Pending);
+  const kept = get(plan, Plan.KeptCount) << 2;
+  const end = get(plan, Plan.Pending) << 2;
   const worst = getFloat(plan, Plan.Worst);
-  put(plan, Plan.SurvivorCount, get(plan, Plan.SurvivorCount) + count);
-  put(plan, Plan.Pending, 0);
-  // Survivors of an early, loose limit are dropped before they cost a row.
+  put(plan, Plan.SurvivorCount, get(plan, Plan.SurvivorCount) + ((end - kept) >> 2));
+  // Survivors of an early, loose limit are dropped before they cost a row. Not those at the limit itself: a bound may
+  // equal the estimate that set it.
   const rows = get(plan, Plan.SurvivorRows);
   const keys = get(plan, Plan.SurvivorKeys);
-  let live: usize = 0;
-  for (let at: usize = 0; at < count << 2; at += 4) {
+  let live = kept;
+  for (let at = kept; at < end; at += 4) {
     store<u32>(rows + live, load<u32>(rows + at));
-    live += (<usize>(load<f32>(keys + at) < worst)) << 2;
+    live += (<usize>(load<f32>(keys + at) <= worst)) << 2;
   }
-  if (!live) return;
-  if (refine) refineSurvivors(plan, <u32>(live >> 2));
-  else rankRowsAt(plan, rows, <u32>(live >> 2));
+  if (refine) {
+    refineSurvivors(plan, <u32>(kept >> 2), <u32>((live - kept) >> 2));
+    return;
+  }
+  put(plan, Plan.Pending, 0);
+  rankRowsAt(plan, rows, <u32>(live >> 2));
 }
 
 // @ts-ignore: decorator
@@ -173,7 +180,7 @@ export function rankFound(plan: usize): void {
   settle(plan, refine);
   if (!refine) return;
   // The best of the second stage are ranked by their rows.
-  rankRowsAt(plan, get(plan, Plan.KeptRows), <u32>get(plan, Plan.KeptCount));
+  rankRowsAt(plan, get(plan, Plan.SurvivorRows), <u32>get(plan, Plan.KeptCount));
 }
 
 /**
@@ -184,6 +191,30 @@ export function search(plan: usize): void {
   prepare(plan);
   scanCells(plan, chooseCells(plan));
   rankFound(plan);
+}
+
+/**
+ * Many whole queries with the same settings: one crossing of the border for all.
+ *
+ * queries  f32 × count × Stride   read, in the shape of the rows
+ * ids      u32 × count × K        written
+ * scores   f32 × count × K        written
+ *
+ * (Ordering the queries so that neighbors in space follow each other gained nothing, and two queries to a pass over a
+ * block would share 3 of 12 instructions: the codes of a cell are in the cache either way.)
+ */
+export function searchMany(plan: usize, queries: usize, count: u32, ids: usize, scores: usize): void {
+  const own = get(plan, Plan.Query);
+  const k = <u32>get(plan, Plan.K);
+  for (let i: u32 = 0; i < count; i++) {
+    put(plan, Plan.Query, queries);
+    search(plan);
+    drain(get(plan, Plan.Heap), k, ids, scores);
+    queries += get(plan, Plan.Stride) << 2;
+    ids += (<usize>k) << 2;
+    scores += (<usize>k) << 2;
+  }
+  put(plan, Plan.Query, own);
 }
 
 /** Ranks every row exactly: the truth. Settings: K alone. */

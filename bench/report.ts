@@ -62,7 +62,8 @@ export function report(parsed: unknown[]): string {
 export function fill(readme: string, figures: string): string {
   const start = readme.indexOf(START);
   const end = readme.indexOf(END);
-  if (start < 0 || end < start) throw new RangeError(`README.md: expected ${START} and then ${END}, got none`);
+  if (start < 0 || end < start)
+    throw new RangeError(`README.md: expected ${START} and then ${END}, got none`);
   return `${readme.slice(0, start + START.length)}\n\n${figures}\n\n${readme.slice(end)}`;
 }
 

@@ -147,6 +147,29 @@ export class Cells {
     );
   }
 
+  /**
+   * Drops the cells that no row fell into, which would only be probed in vain. Returns the new number of each old cell;
+   * those of dropped cells mean nothing.
+   */
+  dropEmpty(sizes: Uint32Array): Uint32Array {
+    const plan = this.#plan;
+    const bytes = this.dims * 4;
+    const numbers = new Uint32Array(sizes.length);
+    const centres = plan.ptr('centres');
+    let kept = 0;
+    for (let cell = 0; cell < sizes.length; cell++) {
+      numbers[cell] = kept;
+      if (sizes[cell] === 0) continue;
+      plan.memory.u8.copyWithin(centres + kept * bytes, centres + cell * bytes, centres + (cell + 1) * bytes);
+      kept++;
+    }
+    if (kept === sizes.length) return numbers;
+    const grouped = plan.get('Groups') > 0;
+    plan.set('Cells', kept);
+    this.#codeRun(grouped ? this.#groupCentres() : null);
+    return numbers;
+  }
+
   /** Lays out empty runs of blocks for cells of the given sizes, in order of cells. */
   layOut(sizes: Uint32Array): void {
     const plan = this.#plan;

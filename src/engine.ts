@@ -1,5 +1,5 @@
 import { Cells, type Progress } from './cells.js';
-import type { Metric, Neighbors } from './neighbors.js';
+import type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
 import { CHUNK_ROWS, EnginePlan } from './plan.js';
 import { RandomGenerator } from './random.js';
 import { Rows, type Storage } from './rows.js';
@@ -14,7 +14,9 @@ const MOST_SAMPLE = 100_000;
 /** Rows that the mean is taken over. */
 const MEAN_ROWS = 20_000;
 /** Survivors that wait for the next stage at most. */
-const SURVIVORS = 1024;
+const SURVIVORS = 2048;
+/** Queries that cross into WebAssembly together. */
+const BATCH = 256;
 /** Step of the 4-bit levels, in units of the coordinates' standard deviation: best for 16 levels of a Gaussian. */
 const REFINE_STEP = 0.3352;
 
@@ -114,8 +116,7 @@ export class Engine implements Tunable {
 
   /** Forgets what a build made, so that the next one depends on the rows alone. */
   start(principal: boolean): void {
-    this.plan.release('refine');
-    this.plan.release('refineNorms');
+    this.dropRecords();
     this.rows.extend();
     const random = new RandomGenerator(this.#seed);
     const mean = this.#mean();
@@ -179,8 +180,14 @@ export class Engine implements Tunable {
     }
 
     // Counting sort by cell, ids ascending inside a cell: the order depends on the rows alone, not on how they came.
-    const sizes = new Uint32Array(cells);
+    let sizes = new Uint32Array(cells);
     for (const cell of assigned) sizes[cell]++;
+    if (sizes.includes(0)) {
+      const numbers = this.#cells.dropEmpty(sizes);
+      for (let id = 0; id < rows; id++) assigned[id] = numbers[assigned[id]];
+      sizes = sizes.filter((size) => size > 0);
+    }
+    cells = sizes.length;
     const next = new Uint32Array(cells);
     for (let cell = 1; cell < cells; cell++) next[cell] = next[cell - 1] + sizes[cell - 1];
     const starts = next.slice();
@@ -260,6 +267,13 @@ export class Engine implements Tunable {
     plan.release('nearest cells');
   }
 
+  /** Gives the second stage up. */
+  dropRecords(): void {
+    this.plan.release('refine');
+    this.plan.release('refineNorms');
+    this.#settings = null;
+  }
+
   /** Writes 4-bit records of all rows. */
   refine(): void {
     const { plan } = this;
@@ -306,6 +320,33 @@ export class Engine implements Tunable {
     this.rows.setQuery(query);
     this.plan.kernels.search(this.plan.address);
     return this.#drain(wanted);
+  }
+
+  /** Runs many searches with the same settings. Returns nothing: neighbors, distances and counts are written. */
+  runMany(queries: Float32Array, k: number, settings: Settings, into: NeighborsBatch): void {
+    const { plan } = this;
+    const count = into.counts.length;
+    const wanted = Math.min(k, this.size);
+    if (wanted === 0) return;
+    this.#configure(wanted, settings);
+    for (let first = 0; first < count; first += BATCH) {
+      const rows = Math.min(BATCH, count - first);
+      const batch = plan.reserve('batch', rows * (this.stride + 2 * wanted) * 4);
+      this.rows.setQueries(queries, first, rows, batch);
+      const ids = batch + rows * this.stride * 4;
+      const scores = ids + rows * wanted * 4;
+      plan.kernels.searchMany(plan.address, batch, rows, ids, scores);
+      const { u32, f32 } = plan.memory;
+      for (let i = 0; i < rows; i++) {
+        let found = 0;
+        for (let at = i * wanted; found < wanted && u32[(ids >>> 2) + at] !== 0xffffffff; found++, at++) {
+          into.ids[(first + i) * k + found] = u32[(ids >>> 2) + at];
+          into.distances[(first + i) * k + found] = this.rows.distance(f32[(scores >>> 2) + at]);
+        }
+        into.counts[first + i] = found;
+      }
+    }
+    plan.release('batch');
   }
 
   /** As run, stage by stage: calls `lap` after each. */
@@ -416,15 +457,28 @@ export class Engine implements Tunable {
   }
 
   #configure(k: number, settings: Settings): void {
-    if (k === this.#k && settings === this.#settings) return;
+    const set = this.#settings;
+    if (
+      set !== null &&
+      k === this.#k &&
+      (set === settings ||
+        (set.probes === settings.probes &&
+          set.epsilon === settings.epsilon &&
+          set.patience === settings.patience &&
+          set.keep === settings.keep))
+    ) {
+      return;
+    }
     const { plan } = this;
     const keep = settings.keep ?? keepFor(k);
-    const list = keep + SURVIVORS + 8;
+    const survivors = SURVIVORS + keep;
+    plan.enter('refine', settings.keep === 0 ? 0 : plan.ptr('refine'));
     this.#reserveResults(k);
     plan.reserve('estimates', k * 4);
-    plan.reserve('keptKeys', list * 4);
-    plan.reserve('keptRows', list * 4);
-    plan.reserve('bins', 1024 + Math.max(3 * this.cells + 640, list) * 9 + 16);
+    plan.reserve('survivorKeys', (survivors + 8) * 4);
+    plan.reserve('survivorRows', (survivors + 8) * 4);
+    plan.set('SurvivorCapacity', survivors);
+    plan.reserve('bins', 1024 + Math.max(3 * this.cells + 640, survivors + 8) * 9 + 16);
     plan.set('K', k);
     plan.set('Keep', keep);
     plan.set('Probes', Math.min(settings.probes, this.cells));
@@ -446,8 +500,5 @@ export class Engine implements Tunable {
     for (let i = 16; i < 32; i += 2) plan.memory.u8.set([15, 0], constants + i);
     plan.reserve('waiting', 144 * 16 + 516 * 4);
     plan.reserve('scores', 260 * 4);
-    plan.reserve('survivorKeys', (SURVIVORS + 8) * 4);
-    plan.reserve('survivorRows', (SURVIVORS + 8) * 4);
-    plan.set('SurvivorCapacity', SURVIVORS);
   }
 }

@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+// The line above keeps the declarations valid in projects whose own libraries do not know Symbol.dispose.
 export type { BucketStats } from './buckets.js';
 export type { ErrorCode } from './check.js';
 export { distanceMatrix, exactSearch, exactSearchBatch } from './exact.js';

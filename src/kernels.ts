@@ -260,16 +260,22 @@ export interface Kernels {
   rankFound(plan: number): void;
   search(plan: number): void;
   searchExact(plan: number): number;
+  searchMany(plan: number, queries: number, count: number, ids: number, scores: number): void;
 }
 
 let compiled: WebAssembly.Module | undefined;
 
+/** WebAssembly.Module, where a project's libraries know it: those of a Node project without "dom" do not. */
+type CompiledModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer Module } } }
+  ? Module
+  : object;
+
 /** Where the compiled kernels come from, when the inlined binary must not be compiled on the spot. */
 export interface InitOptions {
   /** A compiled module, for places that forbid compiling bytes (`import module from 'orthant/orthant.wasm'`). */
-  module?: WebAssembly.Module;
+  module?: CompiledModule;
   /** The bytes of `orthant/orthant.wasm`. */
-  bytes?: BufferSource;
+  bytes?: ArrayBuffer | ArrayBufferView;
   /** Where to fetch `orthant.wasm` from. */
   url?: string | URL;
 }
@@ -296,11 +302,15 @@ export async function init(options: InitOptions = {}): Promise<void> {
     if (!response.ok) throw new TypeError(`url: expected a response with status 200, got ${response.status}`);
     compiled = await WebAssembly.compile(await response.arrayBuffer());
   } else {
-    compiled = await WebAssembly.compile(options.bytes ?? decode(binary));
+    compiled = await WebAssembly.compile((options.bytes ?? decode(binary)) as BufferSource);
   }
 }
 
-/** The kernels over one memory. Compiles once; instantiates for each memory. */
+/**
+ * The kernels over one memory. Compiles once; instantiates for each memory.
+ *
+ * @internal
+ */
 export function instantiate(memory: WebAssembly.Memory): Kernels {
   compiled ??= compile();
   return instantiateSync<Record<string, unknown>>(compiled, { env: { memory } }).instance
@@ -318,6 +328,23 @@ function compile(): WebAssembly.Module {
   return new WebAssembly.Module(bytes);
 }
 
-function decode(base64: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+/** The inlined binary: assembly/build.mjs tells how it is written. */
+function decode({ order, text }: { order: string; text: string }): Uint8Array<ArrayBuffer> {
+  const bytesOf = Array.from({ length: 256 }, (_, i) => Number.parseInt(order.slice(2 * i, 2 * i + 2), 16));
+  const bytes = new Uint8Array(text.length);
+  let count = 0;
+  let shift = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code >= 125) {
+      shift = 89 * (code - 124);
+      continue;
+    }
+    // Places of the characters: those from space to | without $ ' \ and `.
+    const place =
+      code - 32 - Number(code > 36) - Number(code > 39) - Number(code > 92) - Number(code > 96) + shift;
+    bytes[count++] = bytesOf[place];
+    shift = 0;
+  }
+  return bytes.slice(0, count);
 }

@@ -21,6 +21,7 @@ interface Region {
  * with `ptr >>> 2`. Addresses reach 2^32 - 1: kernels return them signed, so `>>> 0` whatever a kernel returns.
  */
 export class LinearMemory {
+  /** @internal */
   readonly memory: WebAssembly.Memory;
   readonly maxBytes: number;
   #regions: Map<string, Region> = new Map();

@@ -80,20 +80,21 @@ export class EnginePlan {
   /** Reserves a region (memory.ts) and enters its address in the plan; returns the address. */
   reserve(region: string, bytes: number): number {
     const ptr = this.memory.reserve(region, bytes);
-    this.#enter(region, ptr);
+    this.enter(region, ptr);
     return ptr;
   }
 
   release(region: string): void {
     this.memory.release(region);
-    this.#enter(region, 0);
+    this.enter(region, 0);
   }
 
   ptr(region: string): number {
     return this.memory.ptr(region);
   }
 
-  #enter(region: string, ptr: number): void {
+  /** Enters an address (0: none) for a region in the plan. */
+  enter(region: string, ptr: number): void {
     const field = this.#regionFields.get(region);
     if (field !== undefined) this.memory.u32[(this.address >>> 2) + field] = ptr;
   }

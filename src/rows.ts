@@ -121,16 +121,31 @@ export class Rows {
     return vector;
   }
 
-  /** Brings a query into the shape of the rows, in the region `query`. The query has been checked. */
+  /** Brings a query into the shape of the rows, in the region `query`. It has been checked, but for its direction. */
   setQuery(query: Float32Array): void {
     const plan = this.#plan;
     const at = plan.ptr('query');
     plan.memory.f32.set(query, at >>> 2);
-    if (this.metric !== 'cosine') return;
-    const scale = plan.ptr('scales');
-    if (plan.kernels.inverseLengths(at, 1, this.stride, LEAST_SQUARED_LENGTH, scale) < 1)
-      throw zeroVector('query', 0);
-    plan.kernels.scaleRows(at, scale, 1, this.stride);
+    if (this.metric === 'cosine') this.#scale(at, 1, 'query', 0);
+  }
+
+  /** The same for rows first … first + count - 1 of many queries, one behind the other at an address. */
+  setQueries(queries: Float32Array, first: number, count: number, target: number): void {
+    for (let row = 0; row < count; row += CHUNK_ROWS) {
+      const rows = Math.min(CHUNK_ROWS, count - row);
+      const at = target + row * this.stride * 4;
+      this.#copy(queries, first + row, rows, at);
+      if (this.metric === 'cosine') this.#scale(at, rows, 'queries', first + row);
+    }
+  }
+
+  /** Scales rows to length 1; their inverse lengths are left in `scales`. */
+  #scale(rows: number, count: number, subject: string, firstRow: number): void {
+    const { kernels } = this.#plan;
+    const scales = this.#plan.ptr('scales');
+    const zero = kernels.inverseLengths(rows, count, this.stride, LEAST_SQUARED_LENGTH, scales) >>> 0;
+    if (zero < count) throw zeroVector(subject, firstRow + zero);
+    kernels.scaleRows(rows, scales, count, this.stride);
   }
 
   /** The distance that a kernel's score stands for. */
@@ -230,11 +245,8 @@ export class Rows {
       return;
     }
     if (this.metric !== 'cosine') return;
-    const scales = plan.ptr('scales');
-    const zero = kernels.inverseLengths(rows, count, this.stride, LEAST_SQUARED_LENGTH, scales) >>> 0;
-    if (zero < count) throw zeroVector('vectors', firstRow + zero);
-    kernels.scaleRows(rows, scales, count, this.stride);
-    const at = scales >>> 2;
+    this.#scale(rows, count, 'vectors', firstRow);
+    const at = plan.ptr('scales') >>> 2;
     let unit = true;
     for (let i = 0; i < count && unit; i++) unit = Math.abs(memory.f32[at + i] - 1) <= UNIT_TOLERANCE;
     if (unit && !plan.ptr('lengths')) return;

@@ -8,7 +8,7 @@ export interface Settings {
   epsilon: number;
   /** Cells without a change among the k best estimates after which the scan stops; 0: it never stops early. */
   patience: number;
-  /** Survivors of the second stage that are ranked exactly; by default from k. */
+  /** Survivors of the second stage that are ranked exactly; by default from k; 0: no second stage. */
   keep?: number;
 }
 
@@ -59,6 +59,11 @@ export interface Evaluation {
   k: number;
 }
 
+/** Draws integers below a bound. */
+export interface RandomIntegers {
+  integer(bound: number): number;
+}
+
 /** What the tuner asks of an engine. */
 export interface Tunable {
   readonly size: number;
@@ -82,12 +87,14 @@ export interface Tunable {
 
 const TARGETS: readonly number[] = [0.9, 0.95, 0.99];
 const EPSILONS: readonly number[] = [1.4, 1.8, 2.2, 2.7, 3.3];
+/** Added to epsilon, at most, for more neighbors than were tuned. */
+const WIDER = 0.6;
 /** Added to the largest of them where even all cells do not suffice. */
 const WIDEST = 1;
 /** Steps by which a setting that is met with room to spare is narrowed. */
 const EPSILON_STEP = 0.1;
 /** A bound this wide loses no neighbor that is worth a word: it stands for the truth where an exact scan is dear. */
-const TRUTH: Settings = { probes: 2 ** 31, epsilon: 4, patience: 0, keep: 512 };
+const TRUTH: Settings = { probes: 2 ** 31, epsilon: 4, patience: 0, keep: 0 };
 /** Rows × floats × queries up to which the truth is computed by exact scans. */
 const EXACT_WORK = 4e8;
 const DEFAULT_K = 10;
@@ -95,6 +102,8 @@ const DEFAULT_K = 10;
 const CONFIDENCE = 1.645;
 /** A trial on a few thousand rows scans fewer codes than the whole will. */
 const TRIAL_WEIGHT = 3;
+/** Recall that a second stage may cost. */
+const SECOND_STAGE_LOSS = 0.005;
 /** More than this share of the cells for a recall of 0.95: the data has no structure that cells could use. */
 const STRUCTURELESS = 0.4;
 
@@ -126,11 +135,12 @@ interface Sample {
 export class Tuner {
   #engine: Tunable;
   #tuned: Map<number, TunedSetting[]> = new Map();
-  #random: (bound: number) => number;
-  /** The settings that were widened last. */
-  #wide: { key: string; settings: Settings } | undefined;
+  #random: () => RandomIntegers;
+  /** What was asked for last, and what it was given. */
+  #last: { k: number; recall: number; settings: Settings | null } | undefined;
 
-  constructor(engine: Tunable, random: (bound: number) => number) {
+  /** `random` gives a source that starts anew, so that a sample depends on the rows alone, not on what was tuned before. */
+  constructor(engine: Tunable, random: () => RandomIntegers) {
     this.#engine = engine;
     this.#random = random;
   }
@@ -138,6 +148,7 @@ export class Tuner {
   /** Drops what was tuned, for an index that is built anew. */
   forget(): void {
     this.#tuned.clear();
+    this.#last = undefined;
   }
 
   /** Every tuned setting, by k. */
@@ -150,6 +161,14 @@ export class Tuner {
    * it. Between values of k that were tuned, settings of the next larger are taken; beyond the largest they are widened.
    */
   settings(k: number, recall: number): Settings | null {
+    const last = this.#last;
+    if (last && last.k === k && last.recall === recall) return last.settings;
+    const settings = this.#choose(k, recall);
+    this.#last = { k, recall, settings };
+    return settings;
+  }
+
+  #choose(k: number, recall: number): Settings | null {
     if (this.#tuned.size === 0) return recall > 0.99 ? null : untuned(this.#engine.cells);
     const ks = [...this.#tuned.keys()].sort((a, b) => a - b);
     const at = ks.find((tuned) => tuned >= k) ?? ks[ks.length - 1];
@@ -162,19 +181,12 @@ export class Tuner {
 
   /** For more neighbors than were tuned: they lie farther out, in more cells and nearer to the edge of the bound. */
   #widened(settings: Settings, factor: number): Settings {
-    const key = `${settings.probes} ${settings.epsilon} ${settings.patience} ${factor}`;
-    if (this.#wide?.key !== key) {
-      const more = Math.sqrt(factor);
-      this.#wide = {
-        key,
-        settings: {
-          probes: Math.min(this.#engine.cells, Math.ceil(settings.probes * more)),
-          epsilon: settings.epsilon + 0.1 * Math.log2(factor),
-          patience: Math.ceil(settings.patience * more),
-        },
-      };
-    }
-    return this.#wide.settings;
+    const more = Math.sqrt(factor);
+    return {
+      probes: Math.min(this.#engine.cells, Math.ceil(settings.probes * more)),
+      epsilon: settings.epsilon + (WIDER * Math.max(0, factor - 1)) / (factor + 3),
+      patience: Math.ceil(settings.patience * more),
+    };
   }
 
   /**
@@ -195,6 +207,7 @@ export class Tuner {
     const settings = targets.map((target) => this.#settle(sample, grid, target));
     if (size > 0) {
       const others = (this.#tuned.get(k) ?? []).filter((old) => !targets.includes(old.target));
+      this.#last = undefined;
       this.#tuned.set(
         k,
         [...others, ...settings].sort((a, b) => a.target - b.target),
@@ -248,6 +261,21 @@ export class Tuner {
     return { structureless: probes > STRUCTURELESS * engine.cells, ranked };
   }
 
+  /**
+   * Whether a second stage finds what a search without it finds. Its levels are as wide as the whole of the data is, so
+   * clumps much tighter than the whole, or rows of very different length, are all one to it.
+   */
+  isSecondStageGood(): boolean {
+    const engine = this.#engine;
+    const k = Math.min(DEFAULT_K, engine.size - 1);
+    if (k < 1) return true;
+    const sample = this.#draw(k, 50);
+    const { probes } = untuned(engine.cells);
+    const without = mean(this.#measure(sample, { probes, epsilon: 2.7, patience: 0, keep: 0 }).recalls);
+    const refined = mean(this.#measure(sample, { probes, epsilon: 2.7, patience: 0 }).recalls);
+    return refined >= without - SECOND_STAGE_LOSS;
+  }
+
   /** Modeled cost of a search that reaches a recall on a small sample, with codes weighed as in a larger index. */
   tryCost(recall: number): number {
     const engine = this.#engine;
@@ -269,7 +297,8 @@ export class Tuner {
     if (!given && engine.size > 1) {
       const rows = new Set<number>();
       const size = Math.min(wanted, engine.size);
-      while (rows.size < size) rows.add(this.#random(engine.size));
+      const random = this.#random();
+      while (rows.size < size) rows.add(random.integer(engine.size));
       for (const id of rows) {
         own.push(id);
         queries.push(engine.vector(id));

@@ -136,8 +136,7 @@ export class VectorIndex {
     new RandomGenerator(options.seed ?? 0); // checks the seed
     const seed = BigInt(options.seed ?? 0);
     this.#engine = new Engine(dimensions, metric, storage, seed, maxBytes);
-    const random = new RandomGenerator(seed + 2n);
-    this.#tuner = new Tuner(this.#engine, (bound) => random.integer(bound));
+    this.#tuner = new Tuner(this.#engine, () => new RandomGenerator(seed + 2n));
   }
 
   /**
@@ -288,19 +287,23 @@ export class VectorIndex {
    */
   searchBatch(queries: Float32Array, options?: VectorSearchOptions): NeighborsBatch {
     this.#alive();
-    const rows = this.#split(queries);
+    const count = checkRows('queries', queries, this.dimensions);
     const { k, settings } = this.#resolve(options);
     const engine = this.#engine;
     const neighbors = {
-      ids: new Uint32Array(rows.length * k).fill(0xffffffff),
-      distances: new Float32Array(rows.length * k).fill(Number.POSITIVE_INFINITY),
-      counts: new Uint32Array(rows.length),
+      ids: new Uint32Array(count * k).fill(0xffffffff),
+      distances: new Float32Array(count * k).fill(Number.POSITIVE_INFINITY),
+      counts: new Uint32Array(count),
     };
-    rows.forEach((query, i) => {
-      const found = settings ? engine.run(query, k, settings) : engine.runExact(query, k);
-      engine.read(found, neighbors, i * k);
-      neighbors.counts[i] = found;
-    });
+    if (settings) {
+      engine.runMany(queries, k, settings, neighbors);
+    } else {
+      for (let i = 0; i < count; i++) {
+        const found = engine.runExact(queries.subarray(i * this.dimensions, (i + 1) * this.dimensions), k);
+        engine.read(found, neighbors, i * k);
+        neighbors.counts[i] = found;
+      }
+    }
     return neighbors;
   }
 
@@ -436,6 +439,8 @@ export class VectorIndex {
       look = this.#tuner.look();
     }
     if (options.refine ?? look.ranked >= REFINE_FROM) engine.refine();
+    if (options.refine === undefined && engine.isRefined && !this.#tuner.isSecondStageGood())
+      engine.dropRecords();
     if (options.tune ?? true) this.#tuner.tune({});
   }
 
@@ -449,8 +454,7 @@ export class VectorIndex {
       for (const _ of trial.sort(TRIAL_CELLS, true)) {
         // Run to the end.
       }
-      const random = new RandomGenerator(0);
-      return new Tuner(trial, (bound) => random.integer(bound)).tryCost(0.95);
+      return new Tuner(trial, () => new RandomGenerator(0)).tryCost(0.95);
     });
     return principal <= whole;
   }

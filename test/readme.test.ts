@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fill, readResults, report } from '../bench/report.js';
+import { VectorIndex } from '../src/index.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const readme = readFileSync(path.join(root, 'README.md'), 'utf8');
@@ -46,7 +47,7 @@ interface Block {
 }
 
 function blocksOf(markdown: string): Block[] {
-  return [...markdown.matchAll(/^```(\w*)(.*)\n([^]*?)^```$/gm)].map((match) => ({
+  return [...markdown.matchAll(/^```(\w*)(.*)\n([\s\S]*?)^```$/gm)].map((match) => ({
     line: markdown.slice(0, match.index).split('\n').length,
     language: match[1],
     isRun: match[2].trim() !== 'no-run',
@@ -83,15 +84,18 @@ describe('the README', () => {
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  it.each(programs.filter(({ isRun }) => isRun))('has in line $line an example that runs', ({ line, code }) => {
-    const options = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 };
-    const file = path.join(folder, `line-${line}.js`);
-    writeFileSync(
-      file,
-      `import './setting.js';\n${ts.transpile(withImports(code), { ...options, verbatimModuleSyntax: true })}`,
-    );
-    expect(() => execFileSync(process.execPath, [file], { cwd: folder, stdio: 'pipe' })).not.toThrow();
-  });
+  it.each(programs.filter(({ isRun }) => isRun))(
+    'has in line $line an example that runs',
+    ({ line, code }) => {
+      const options = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 };
+      const file = path.join(folder, `line-${line}.js`);
+      writeFileSync(
+        file,
+        `import './setting.js';\n${ts.transpile(withImports(code), { ...options, verbatimModuleSyntax: true })}`,
+      );
+      expect(() => execFileSync(process.execPath, [file], { cwd: folder, stdio: 'pipe' })).not.toThrow();
+    },
+  );
 
   it('has examples whose types are right', () => {
     const files = programs
@@ -108,6 +112,7 @@ describe('the README', () => {
       types: ['node'],
       strict: true,
       noEmit: true,
+      skipLibCheck: true, // declarations are checked in package.test.ts
     });
     const complaints = ts.getPreEmitDiagnostics(program).map(({ file, messageText }) => {
       const text = ts.flattenDiagnosticMessageText(messageText, '\n');
@@ -126,13 +131,22 @@ describe('the README', () => {
 
   it('leaves out of the run only what Node cannot do: importing a .wasm file', () => {
     const left = blocks.filter(({ isRun }) => !isRun);
-    expect(left.map(({ code }) => code.split('\n')[0])).toEqual(["import module from 'orthant/orthant.wasm';"]);
+    expect(left.map(({ code }) => code.split('\n')[0])).toEqual([
+      "import module from 'orthant/orthant.wasm';",
+    ]);
   });
 
   it('names only commands that package.json has', () => {
     const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
     const named = [...readme.matchAll(/npm (?:run )?(start|test|bench[:\w]*)/g)].map((match) => match[1]);
     expect(Object.keys(scripts)).toEqual(expect.arrayContaining(named));
+  });
+
+  it('names the recalls that an index is tuned for', () => {
+    const targets = new VectorIndex({ dimensions: 2 }).tune().settings.map(({ target }) => target);
+    expect(readme).toContain(
+      `a recall of ${targets.slice(0, -1).join(', ')} and ${targets.at(-1)} for k = 10`,
+    );
   });
 
   it('names every error code that the package throws', () => {
@@ -181,7 +195,9 @@ describe('the report of the benchmarks', () => {
 
   it('states machine, version, commit and date, and keeps what another package wins', () => {
     const text = report([[search('2026-01-02T00:00:00Z', 3000)]]);
-    expect(text).toContain('a machine, Node v20.0.0, commit abc1234, 2026-01-02; another was built before (elsewhere).');
+    expect(text).toContain(
+      'a machine, Node v20.0.0, commit abc1234, 2026-01-02; another was built before (elsewhere).',
+    );
     expect(text).toContain('| **orthant** | 3,000 | 2,000 | 1,000 | 1.5 s |');
     expect(text).toContain('| another 2.0.0 | 9,000 | 400 | 321 (0.970) | 30 s |');
   });

@@ -20,7 +20,13 @@ export type FileErrorCode =
 export class FileFormatError extends Error {
   readonly code: FileErrorCode;
 
-  constructor(code: FileErrorCode, name: string, expected: string, got: string, options?: ErrorOptions) {
+  constructor(
+    code: FileErrorCode,
+    name: string,
+    expected: string,
+    got: string,
+    options?: { cause?: unknown },
+  ) {
     // Names and header text come from outside: a control character in them must not split or paint the line.
     super(`${name}: expected ${expected}, got ${got}`.replace(/\p{Cc}/gu, '?'), options);
     this.name = 'FileFormatError';
