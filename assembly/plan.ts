@@ -49,14 +49,15 @@ export enum Plan {
   SurvivorKeys, //  f32 × (SurvivorCapacity + 8): lower bound, or score of the second stage
   SurvivorRows, //  u32 × (SurvivorCapacity + 8): position
   SurvivorCapacity, //  at least Keep + 64
-  Estimates, //     f32 × K: the K smallest estimates, the largest on top
+  Estimates, //     f32 × EstimateCount: the smallest estimates, the largest on top
   Heap, //          8 bytes × K: f32 exact score · u32 id
   Scores, //        f32 × 260
   // a query's settings
   K,
+  EstimateCount, // K or more: what a lower bound must be under is this smallest estimate
   Probes,
   Epsilon, //       f32: half-width of the error bound, in units of its standard deviation; infinity: no filter
-  Patience, //      cells without a change among the K smallest estimates before the scan stops; 0: never stops early
+  Patience, //      cells without a change among the smallest estimates before the scan stops; 0: never stops early
   Keep, //          survivors of the second stage that are ranked exactly
   // of a query's table and integers, written by the kernels
   QueryUnit, //     f32

@@ -258,14 +258,14 @@ function take(
 
 /**
  * Scans the blocks [first, end) of one cell. Slots whose lower bound is under Worst are appended to SurvivorKeys and
- * SurvivorRows (there must be room for all slots); Worst falls to the K-th smallest estimate.
- * g = |q' - c'|², margin = 0.3 ε √g. Returns 1 if the K smallest estimates changed, else 0.
+ * SurvivorRows (there must be room for all slots); Worst falls to the largest of Estimates.
+ * g = |q' - c'|², margin = 0.3 ε √g. Returns 1 if Estimates changed, else 0.
  */
 export function scanCell(plan: usize, first: usize, end: usize, g: f32, margin: f32): u32 {
   const blockBytes = (get(plan, Plan.Dims) << 2) + FACTOR_BYTES;
   const bias = getFloat(plan, Plan.LutBias) + margin;
   const nearest = get(plan, Plan.Estimates);
-  const k = <u32>get(plan, Plan.K);
+  const k = <u32>get(plan, Plan.EstimateCount);
   const keys = get(plan, Plan.SurvivorKeys);
   const rows = get(plan, Plan.SurvivorRows);
   const estimates = get(plan, Plan.Waiting) + <usize>BATCH * WAITING_BYTES;

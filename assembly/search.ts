@@ -125,7 +125,7 @@ export function scanCells(plan: usize, probes: u32): void {
   fillHeap(get(plan, Plan.Heap), k);
   put(plan, Plan.KeptCount, 0);
   const estimates = get(plan, Plan.Estimates);
-  for (let p = estimates, end = estimates + ((<usize>k) << 2); p < end; p += 4) store<f32>(p, Infinity);
+  for (let p = estimates, end = p + (get(plan, Plan.EstimateCount) << 2); p < end; p += 4) store<f32>(p, Infinity);
   putFloat(plan, Plan.Worst, Infinity);
   put(plan, Plan.Pending, 0);
   put(plan, Plan.SurvivorCount, 0);

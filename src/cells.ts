@@ -276,7 +276,8 @@ export class Cells {
     const distanceTo = (i: number): number => {
       const centre = (plan.ptr('centres') >>> 2) + i * dims;
       let sum = 0;
-      for (let j = 0; j < dims; j++) sum += (f32[rotated + j] - f32[centre + j]) ** 2;
+      for (let j = 0; j < dims; j++)
+        sum += (f32[rotated + j] - f32[centre + j]) * (f32[rotated + j] - f32[centre + j]);
       return sum;
     };
     const g = distanceTo(cell);

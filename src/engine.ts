@@ -17,6 +17,11 @@ const MEAN_ROWS = 20_000;
 const SURVIVORS = 2048;
 /** Queries that cross into WebAssembly together. */
 const BATCH = 256;
+/**
+ * Estimates that set the limit at least: the smallest few of many noisy ones are too small, and the limit of a search
+ * for one neighbor would filter the nearest itself.
+ */
+const LEAST_ESTIMATES = 10;
 /** Step of the 4-bit levels, in units of the coordinates' standard deviation: best for 16 levels of a Gaussian. */
 const REFINE_STEP = 0.3352;
 
@@ -474,7 +479,9 @@ export class Engine implements Tunable {
     const survivors = SURVIVORS + keep;
     plan.enter('refine', settings.keep === 0 ? 0 : plan.ptr('refine'));
     this.#reserveResults(k);
-    plan.reserve('estimates', k * 4);
+    const estimates = Math.max(k, LEAST_ESTIMATES);
+    plan.reserve('estimates', estimates * 4);
+    plan.set('EstimateCount', estimates);
     plan.reserve('survivorKeys', (survivors + 8) * 4);
     plan.reserve('survivorRows', (survivors + 8) * 4);
     plan.set('SurvivorCapacity', survivors);

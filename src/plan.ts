@@ -16,6 +16,7 @@ export type PlanField =
   | 'RefineStep'
   | 'SurvivorCapacity'
   | 'K'
+  | 'EstimateCount'
   | 'Probes'
   | 'Epsilon'
   | 'Patience'

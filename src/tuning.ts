@@ -91,8 +91,9 @@ const EPSILONS: readonly number[] = [1.4, 1.8, 2.2, 2.7, 3.3];
 const WIDER = 0.6;
 /** Added to the largest of them where even all cells do not suffice. */
 const WIDEST = 1;
-/** Steps by which a setting that is met with room to spare is narrowed. */
-const EPSILON_STEP = 0.1;
+/** First step by which a setting that is met with room to spare is narrowed, and how many are tried. */
+const EPSILON_STEP = 0.4;
+const MOST_TRIES = 6;
 /** A bound this wide loses no neighbor that is worth a word: it stands for the truth where an exact scan is dear. */
 const TRUTH: Settings = { probes: 2 ** 31, epsilon: 4, patience: 0, keep: 0 };
 /** Rows × floats × queries up to which the truth is computed by exact scans. */
@@ -170,13 +171,14 @@ export class Tuner {
 
   #choose(k: number, recall: number): Settings | null {
     if (this.#tuned.size === 0) return recall > 0.99 ? null : untuned(this.#engine.cells);
+    const reaches = (setting: TunedSetting): boolean => setting.target >= recall && setting.met;
     const ks = [...this.#tuned.keys()].sort((a, b) => a - b);
-    const at = ks.find((tuned) => tuned >= k) ?? ks[ks.length - 1];
-    const settings = (this.#tuned.get(at) as TunedSetting[]).find(
-      (setting) => setting.target >= recall && setting.met,
-    );
-    if (!settings || k <= at) return settings ?? null;
-    return this.#widened(settings, k / at);
+    // The next larger k whose tuning reaches the recall; else the largest of the smaller ones, widened.
+    for (const tuned of [...ks.filter((at) => at >= k), ...ks.filter((at) => at < k).reverse()]) {
+      const settings = (this.#tuned.get(tuned) as TunedSetting[]).find(reaches);
+      if (settings) return k <= tuned ? settings : this.#widened(settings, k / tuned);
+    }
+    return null;
   }
 
   /** For more neighbors than were tuned: they lie farther out, in more cells and nearer to the edge of the bound. */
@@ -415,14 +417,16 @@ export class Tuner {
         if (tryIt({ probes, epsilon: base.epsilon, patience }).met) break;
       }
     }
-    for (let step = 0; step < 3; step++) {
+    // Then narrower, by halving steps, for as long as it is met.
+    for (let step = 1, tries = 0; step > 0.2 && tries < MOST_TRIES; tries++) {
       const best = found as unknown as TunedSetting;
+      if (best.atLeast < target + 0.001) break;
       const narrower = { probes: best.probes, epsilon: best.epsilon, patience: best.patience };
-      if (best.atLeast < target + 0.002) break;
-      if (best.patience > 4) narrower.patience = Math.floor(best.patience * 0.8);
-      else if (best.probes > 3) narrower.probes = Math.floor(best.probes * 0.9);
-      else narrower.epsilon = Math.round((best.epsilon - EPSILON_STEP) * 100) / 100;
-      if (!tryIt(narrower).met) break;
+      if (best.patience > 4) narrower.patience = Math.floor(best.patience * (1 - 0.3 * step));
+      else if (best.probes > 3) narrower.probes = Math.floor(best.probes * (1 - 0.2 * step));
+      else narrower.epsilon = Math.max(0, Math.round((best.epsilon - EPSILON_STEP * step) * 100) / 100);
+      tryIt(narrower);
+      if (found === best) step /= 2;
     }
     // Fewer rows after the second stage, where its order is good enough.
     const last = found as unknown as TunedSetting;
@@ -592,7 +596,7 @@ function lowerBound(values: Float64Array): number {
   const average = mean(values);
   if (values.length < 2) return average;
   let squares = 0;
-  for (const value of values) squares += (value - average) ** 2;
+  for (const value of values) squares += (value - average) * (value - average);
   return average - CONFIDENCE * Math.sqrt(squares / (values.length - 1) / values.length);
 }
 
