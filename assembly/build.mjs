@@ -1,6 +1,6 @@
 // Compiles the kernels and inlines the binary: assembly/ → dist/orthant.wasm and src/binary.ts (neither is in git).
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,19 +13,39 @@ const asc = path.join(
 );
 mkdirSync(path.join(root, 'assembly/build'), { recursive: true });
 mkdirSync(path.join(root, 'dist'), { recursive: true });
-execFileSync(process.execPath, [asc, '--config', 'asconfig.json', '--target', 'plain'], {
+execFileSync(process.execPath, [asc, '--config', 'asconfig.json', '--target', 'release'], {
   cwd: root,
   stdio: 'inherit',
 });
 
-const wasm = path.join(root, 'assembly/build/orthant.wasm');
-copyFileSync(wasm, path.join(root, 'dist/orthant.wasm'));
-const { order, text } = encode(readFileSync(wasm));
+const { bytes, relaxed } = plain(
+  readFileSync(path.join(root, 'assembly/build/orthant.wasm')),
+  readFileSync(path.join(root, 'assembly/build/orthant.wat'), 'utf8'),
+);
+writeFileSync(path.join(root, 'dist/orthant.wasm'), bytes);
+const { order, text } = encode(bytes);
 writeFileSync(
   path.join(root, 'src/binary.ts'),
   `/** The compiled kernels (assembly/) as text; kernels.ts reads it. Written by assembly/build.mjs. */\n` +
-    `export const binary: { order: string; text: string } = {\n  order: '${order}',\n  text: '${text}',\n};\n`,
+    `export const binary: { order: string; text: string; relaxed: number[] } = {\n` +
+    `  order: '${order}',\n  text: '${text}',\n  relaxed: [${relaxed}],\n};\n`,
 );
+
+/**
+ * The plain form of a binary with relaxed swizzles, and where they are: the opcodes differ in two bytes only when the
+ * plain one is padded (fd 0e, as the LEB128 number fd 8e 00; relaxed: fd 80 02). One binary so serves both kinds of
+ * engine, and a hundred bytes tell the way from one to the other.
+ */
+function plain(bytes, wat) {
+  const relaxed = [];
+  for (let at = 0; (at = bytes.indexOf(Buffer.from([0xfd, 0x80, 0x02]), at)) >= 0; at += 3) relaxed.push(at);
+  const expected = wat.split('i8x16.relaxed_swizzle').length - 1;
+  if (relaxed.length !== expected)
+    throw new Error(`expected ${expected} relaxed swizzles, got ${relaxed.length}`);
+  for (const at of relaxed) bytes.set([0x8e, 0x00], at + 1);
+  if (!WebAssembly.validate(bytes)) throw new Error('expected a valid plain binary, got an invalid one');
+  return { bytes, relaxed };
+}
 
 /**
  * Bytes as printable ASCII, short after gzip: the 89 most frequent bytes are one character each, the others two. Base64

@@ -195,20 +195,23 @@ export function layOutCells(plan: PlanArena, cells: readonly CellRows[]): void {
   });
 }
 
+/** Settings of a search; those not given are none, or as few as may be. */
+export interface SearchSettings {
+  k: number;
+  probes: number;
+  epsilon: number;
+  patience?: number;
+  keep?: number;
+  capacity?: number;
+  /** Estimates that set the limit; k by default. */
+  estimates?: number;
+}
+
 /** The settings and lists of a search. */
-export function layOutSearch(
-  plan: PlanArena,
-  settings: {
-    k: number;
-    probes: number;
-    epsilon: number;
-    patience?: number;
-    keep?: number;
-    capacity?: number;
-  },
-): void {
-  const { k, probes, epsilon, patience = 0, keep = 40, capacity = 1024 } = settings;
+export function layOutSearch(plan: PlanArena, settings: SearchSettings): void {
+  const { k, probes, epsilon, patience = 0, keep = 40, capacity = 1024, estimates = k } = settings;
   plan.set('K', k);
+  plan.set('EstimateCount', estimates);
   plan.set('Probes', probes);
   plan.setFloat('Epsilon', epsilon);
   plan.set('Patience', patience);
@@ -216,7 +219,7 @@ export function layOutSearch(
   plan.set('SurvivorCapacity', capacity);
   plan.output('SurvivorKeys', 4 * (capacity + 8));
   plan.output('SurvivorRows', 4 * (capacity + 8));
-  plan.output('Estimates', 4 * k);
+  plan.output('Estimates', 4 * estimates);
   plan.output('Heap', 8 * k);
 }
 

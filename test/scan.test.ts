@@ -244,10 +244,8 @@ describe('scanCells', () => {
   it('stops after as many cells without a change as patience says, empty ones apart', () => {
     const scene = sceneOf(16, [40, 40, 40, 0, 40, 40, 40], 12, 0.01);
     // The query is in the first cell, and the others are far away.
-    const { mean, signs } = (() => {
-      plan.reset();
-      return layOutSpace(plan, 16);
-    })();
+    plan.reset();
+    const { mean, signs } = layOutSpace(plan, 16);
     scene.query = mean.slice();
     scene.centres.set(reference.rotate(scene.query, mean, signs, 3), 0);
     scene.cells[0].rotated = normals(40 * 16, 3).map((x, i) => scene.centres[i % 16] + 0.01 * x);
