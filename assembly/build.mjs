@@ -37,8 +37,9 @@ writeFileSync(
  * engine, and a hundred bytes tell the way from one to the other.
  */
 function plain(bytes, wat) {
+  const opcode = Buffer.from([0xfd, 0x80, 0x02]);
   const relaxed = [];
-  for (let at = 0; (at = bytes.indexOf(Buffer.from([0xfd, 0x80, 0x02]), at)) >= 0; at += 3) relaxed.push(at);
+  for (let at = bytes.indexOf(opcode); at >= 0; at = bytes.indexOf(opcode, at + 3)) relaxed.push(at);
   const expected = wat.split('i8x16.relaxed_swizzle').length - 1;
   if (relaxed.length !== expected)
     throw new Error(`expected ${expected} relaxed swizzles, got ${relaxed.length}`);

@@ -130,10 +130,10 @@ describe('assign', () => {
     'by codes finds the nearest of many centres nearly always, by groups: %s',
     (grouped) => {
       const dims = 32;
-      for (const [cells, rowsIn] of [
-        [200, 'clumps'],
-        [1000, 'clumps'],
-        [1000, 'noise'],
+      for (const [cells, rowsIn, inOneRun, byGroups] of [
+        [200, 'clumps', 197, 198], // measured 199 and 200 of 200
+        [1000, 'clumps', 134, 194], // 136 and 196
+        [1000, 'noise', 166, 191], // 168 and 193
       ] as const) {
         const radius = rowsIn === 'clumps' ? 0.3 : 1;
         const all = clumpedRows(cells + 200, dims, 25, radius, 3);
@@ -156,9 +156,7 @@ describe('assign', () => {
           expect(distances[i]).toBeLessThanOrEqual(3 * plain.distance);
           if (got[i] === plain.nearest) right++;
         }
-        // Measured 190 and more.
-        console.log('RIGHT', grouped, cells, rowsIn, right);
-        expect(right, `${cells} centres, ${rowsIn}`).toBeGreaterThanOrEqual(10);
+        expect(right, `${cells} centres, ${rowsIn}`).toBeGreaterThanOrEqual(grouped ? byGroups : inOneRun);
       }
     },
   );
@@ -167,37 +165,43 @@ describe('assign', () => {
 describe('chooseCells', () => {
   it('gives the nearest of many cells, with their distances, nearly all of them', () => {
     const dims = 24;
-    for (const cells of [60, 500]) {
-      for (const probes of [1, 2, 16, 40]) {
-        let near = 0;
-        for (let seed = 0; seed < 20; seed++) {
-          plan.reset();
-          layOutSpace(plan, dims);
-          layOutQuery(plan, normals(dims, seed));
-          const centres = normals(cells * dims, cells);
-          layOutCentres(plan, centres);
-          plan.set('Probes', probes);
-          const count = plan.run((kernels, at) => {
-            kernels.prepare(at);
-            return kernels.chooseCells(at);
-          });
-          expect(count).toBe(probes);
-          const rotated = plan.floats('Rotated', dims);
-          const all = Array.from({ length: cells }, (_, cell) =>
-            reference.squaredL2(rotated, reference.rowOf(centres, cell, dims)),
-          );
-          const chosen = plan.words('Candidates', count);
-          const keys = plan.floats('CandidateKeys', count);
-          expect(new Set(chosen).size).toBe(count);
-          chosen.forEach((cell, i) => {
-            expect(keys[i]).toBe(all[cell]);
-          });
-          const limit = [...all].sort((a, b) => a - b)[probes - 1];
-          near += [...keys].filter((key) => key <= limit).length / probes / 20;
-        }
-        console.log('NEAR', probes, cells, near);
-        expect(near, `${probes} of ${cells}`).toBeGreaterThanOrEqual(0.1); // measured 0.8 and more
+    for (const [cells, probes, least] of [
+      [60, 1, 0.99], // measured 1
+      [60, 2, 0.94], // 0.95
+      [60, 16, 0.87], // 0.888
+      [60, 40, 0.97], // 0.986
+      [500, 1, 0.49], // 0.5: few spare candidates among many centres without any order
+      [500, 2, 0.54], // 0.55
+      [500, 16, 0.56], // 0.572
+      [500, 40, 0.62], // 0.634
+    ]) {
+      let near = 0;
+      for (let seed = 0; seed < 20; seed++) {
+        plan.reset();
+        layOutSpace(plan, dims);
+        layOutQuery(plan, normals(dims, seed));
+        const centres = normals(cells * dims, cells);
+        layOutCentres(plan, centres);
+        plan.set('Probes', probes);
+        const count = plan.run((kernels, at) => {
+          kernels.prepare(at);
+          return kernels.chooseCells(at);
+        });
+        expect(count).toBe(probes);
+        const rotated = plan.floats('Rotated', dims);
+        const all = Array.from({ length: cells }, (_, cell) =>
+          reference.squaredL2(rotated, reference.rowOf(centres, cell, dims)),
+        );
+        const chosen = plan.words('Candidates', count);
+        const keys = plan.floats('CandidateKeys', count);
+        expect(new Set(chosen).size).toBe(count);
+        chosen.forEach((cell, i) => {
+          expect(keys[i]).toBe(all[cell]);
+        });
+        const limit = [...all].sort((a, b) => a - b)[probes - 1];
+        near += [...keys].filter((key) => key <= limit).length / probes / 20;
       }
+      expect(near, `${probes} of ${cells}`).toBeGreaterThanOrEqual(least); // measured 0.8 and more
     }
   });
 
