@@ -14,7 +14,7 @@ const MOST_SAMPLE = 100_000;
 /** Rows that the mean is taken over. */
 const MEAN_ROWS = 20_000;
 /** Survivors that wait for the next stage at most. */
-const SURVIVORS = 2048;
+const SURVIVORS = 1024;
 /** Queries that cross into WebAssembly together. */
 const BATCH = 256;
 /**
@@ -102,6 +102,15 @@ export class Engine implements Tunable {
   /** Appends rows and, unless a build follows at once, encodes them into their cells. */
   append(vectors: Float32Array, rows: number, encode: boolean): void {
     const first = this.size;
+    this.rows.openChunk();
+    try {
+      this.#append(vectors, rows, encode, first);
+    } finally {
+      this.rows.closeChunk();
+    }
+  }
+
+  #append(vectors: Float32Array, rows: number, encode: boolean, first: number): void {
     this.rows.append(vectors, rows);
     if (!encode || rows === 0) return;
     if (first === 0) this.#space.setMean(this.#mean());
@@ -143,7 +152,7 @@ export class Engine implements Tunable {
     ids.forEach((id, i) => {
       vectors.set(this.vector(id), i * dimensions);
     });
-    trial.rows.append(vectors, ids.length);
+    trial.append(vectors, ids.length, false);
     trial.start(false);
     if (principal) trial.#space.adopt(this.#space);
     return trial;
@@ -153,6 +162,7 @@ export class Engine implements Tunable {
   *sort(cells: number, train: boolean): Generator<Progress> {
     const rows = this.size;
     const { plan } = this;
+    this.rows.openChunk();
     // Another generator than the rotation's.
     const random = new RandomGenerator(this.#seed + 1n);
     const dims = plan.get('Dims');
@@ -206,6 +216,7 @@ export class Engine implements Tunable {
       this.#fill(cell, starts[cell], sizes[cell]);
       if (cell % 64 === 0) yield { phase: 'encode', done: starts[cell], total: rows };
     }
+    this.rows.closeChunk();
   }
 
   /** Ids in random order, as many as training wants. */
@@ -282,6 +293,7 @@ export class Engine implements Tunable {
   /** Writes 4-bit records of all rows. */
   refine(): void {
     const { plan } = this;
+    this.rows.openChunk();
     const rows = this.size;
     const dims = plan.get('Dims');
     const count = Math.min(rows, 2000);
@@ -294,6 +306,7 @@ export class Engine implements Tunable {
     }
     plan.setFloat('RefineStep', REFINE_STEP * Math.sqrt(squares / count / dims));
     this.#refineFrom(0, rows);
+    this.rows.closeChunk();
     this.#settings = null;
   }
 

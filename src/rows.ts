@@ -39,7 +39,6 @@ export class Rows {
     plan.set('RowBytes', storage === 'int8' ? Math.ceil(this.stride / 16) * 16 + 16 : this.stride * 4);
     plan.set('Int8', storage === 'int8' ? 1 : 0);
     plan.set('Dot', metric === 'inner-product' ? 1 : 0);
-    plan.reserve('chunk', (CHUNK_ROWS + 1) * this.stride * 4);
     if (storage === 'int8') plan.reserve('coming rows', CHUNK_ROWS * this.stride * 4);
     plan.reserve('scales', CHUNK_ROWS * 4);
     plan.reserve('query', this.stride * 4);
@@ -53,6 +52,16 @@ export class Rows {
   /** Squared norm that rows are extended to. */
   get squaredNorm(): number {
     return this.#squaredNorm;
+  }
+
+  /** Room for a chunk of rows, for as long as rows are appended, sorted or encoded. */
+  openChunk(): void {
+    this.#plan.reserve('chunk', (CHUNK_ROWS + 1) * this.stride * 4);
+  }
+
+  /** Gives that room back: on small indexes it is a tenth of what a row takes beyond itself. */
+  closeChunk(): void {
+    this.#plan.release('chunk');
   }
 
   /** Appends rows; their ids follow. They are checked whole before anything is kept. */
@@ -131,12 +140,14 @@ export class Rows {
 
   /** The same for rows first … first + count - 1 of many queries, one behind the other at an address. */
   setQueries(queries: Float32Array, first: number, count: number, target: number): void {
+    this.openChunk();
     for (let row = 0; row < count; row += CHUNK_ROWS) {
       const rows = Math.min(CHUNK_ROWS, count - row);
       const at = target + row * this.stride * 4;
       this.#copy(queries, first + row, rows, at);
       if (this.metric === 'cosine') this.#scale(at, rows, 'queries', first + row);
     }
+    this.closeChunk();
   }
 
   /** Scales rows to length 1; their inverse lengths are left in `scales`. */
