@@ -19,6 +19,7 @@ import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { binary } from '../src/binary.js';
 import { exactSearch } from '../src/index.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -175,7 +176,7 @@ describe('a bundle', () => {
   // Bytes with the binary in them, a little above what was measured: a bundle that passes its limit has grown for a reason
   // that somebody should know.
   it.each([
-    ['everything', "export * from 'orthant'", 45_000],
+    ['everything', "export * from 'orthant'", 44_000],
     ['VectorIndex', "export { VectorIndex } from 'orthant'", 38_000],
     ['HyperplaneLsh', "export { HyperplaneLsh } from 'orthant'", 29_000],
     ['exactSearch', "export { exactSearch } from 'orthant'", 24_000],
@@ -197,6 +198,13 @@ describe('a bundle', () => {
 
 describe('the binary', () => {
   const wasm = path.join(root, 'dist/orthant.wasm');
+  /** With plain swizzles in place of relaxed ones (assembly/build.mjs). */
+  const plain = (bytes: Buffer): Buffer => {
+    const copy = Buffer.from(bytes);
+    expect(binary.relaxed.length).toBeGreaterThan(0);
+    for (const at of binary.relaxed) copy.set([0x8e, 0x00], at + 1);
+    return copy;
+  };
 
   it('is under 40 kB', () => {
     expect(statSync(wasm).size).toBeLessThan(40_000);
@@ -206,7 +214,7 @@ describe('the binary', () => {
     const validate = vi.spyOn(WebAssembly, 'validate');
     exactSearch(new Float32Array(1), new Float32Array(1), { k: 1 });
     const [bytes] = validate.mock.calls[0];
-    expect(Buffer.from(bytes as Uint8Array).equals(readFileSync(wasm))).toBe(true);
+    expect(plain(Buffer.from(bytes as Uint8Array)).equals(readFileSync(wasm))).toBe(true);
   });
 
   it('comes out the same when it is built again, in another place', () => {
@@ -217,10 +225,9 @@ describe('the binary', () => {
     });
     cpSync(path.join(root, 'asconfig.json'), path.join(place, 'asconfig.json'));
     const asc = path.join(root, 'node_modules/assemblyscript/bin/asc.js');
-    execFileSync(process.execPath, [asc, '--config', 'asconfig.json', '--target', 'plain'], { cwd: place });
-    expect(readFileSync(path.join(place, 'assembly/build/orthant.wasm')).equals(readFileSync(wasm))).toBe(
-      true,
-    );
+    execFileSync(process.execPath, [asc, '--config', 'asconfig.json', '--target', 'release'], { cwd: place });
+    const again = readFileSync(path.join(place, 'assembly/build/orthant.wasm'));
+    expect(plain(again).equals(readFileSync(wasm))).toBe(true);
   });
 });
 
@@ -248,6 +255,6 @@ describe('what git tracks', () => {
   it('names no machine and no registry', () => {
     expect(having(/\/(?:home|Users|root|work)\/\w+|[A-Z]:\\Users\\/)).toEqual([]);
     expect(having(/https?:[/]{2}[^\s"'`)]*(?:registry|npmjs|npmmirror)[^\s"'`)]*/i)).toEqual([]);
-    expect(having(/"resolved":/)).toEqual([]);
+    expect(having(/"resolved"[:]/)).toEqual([]);
   });
 });

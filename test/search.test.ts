@@ -27,6 +27,7 @@ interface Options {
   /** Records of the second stage, and how many of them are kept. */
   keep?: number;
   capacity?: number;
+  estimates?: number;
   seed?: number;
 }
 
@@ -102,8 +103,8 @@ function layOut(options: Options): Index {
     const given = plan.arena.input(rows);
     plan.run((kernels, at) => kernels.fillRecords(at, given, count, records, norms, scratch));
   }
-  const capacity = options.capacity ?? 1024;
-  layOutSearch(plan, { k, probes, epsilon, keep: keep ?? 40, capacity });
+  const { capacity = 1024, estimates } = options;
+  layOutSearch(plan, { k, probes, epsilon, keep: keep ?? 40, capacity, estimates });
   layOutBins(plan, Math.max(3 * cells + 640, capacity + 8));
   return { rows, labels, query, cellOf };
 }
@@ -142,13 +143,12 @@ describe.each([false, true])('a search by inner product: %s', (byDot) => {
       for (const [rows, cells] of [
         [1, 1],
         [5, 2],
-        [300, 1],
-        [700, 12],
-        [900, 60],
+        [200, 1],
+        [400, 12],
+        [500, 60],
       ]) {
         for (const probes of [1, 3, cells]) {
           for (const [k, capacity] of [
-            [1, 104],
             [10, 1024],
             [50, 150],
           ]) {
@@ -193,10 +193,10 @@ describe('a search', () => {
           [2, 8],
           [8, 9],
         ]) {
-          const index = layOut({ dims, rows: 900, cells: 20, k: 10, probes: 20, epsilon, capacity });
+          const index = layOut({ dims, rows: 600, cells: 20, k: 10, probes: 20, epsilon, capacity });
           plan.run((kernels, at) => kernels.search(at));
           const found = drain(10);
-          const all = nearestPlainly(index, dims, 900, false, () => true);
+          const all = nearestPlainly(index, dims, 600, false, () => true);
           const scoreOf = new Map(Array.from(all.ids, (id, i) => [id, all.scores[i]]));
           found.ids.forEach((id, i) => {
             expect(found.scores[i]).toBe(scoreOf.get(id));
@@ -220,12 +220,13 @@ describe('a search', () => {
           cells: 20,
           k: 10,
           probes: 20,
-          epsilon: 5,
+          epsilon: 3,
+          estimates: 80,
           capacity,
           keep: 40,
         });
         plan.run((kernels, at) => kernels.search(at));
-        expect(plan.get('RowsRefined')).toBeGreaterThan(20);
+        expect(plan.get('RowsRefined')).toBeGreaterThan(80);
         expect(plan.get('RowsRanked')).toBe(Math.min(40, plan.get('RowsRefined')));
         const found = drain(10);
         const expected = nearestPlainly(index, dims, 10, false, () => true);
