@@ -16,29 +16,26 @@ import {
   MAX_VALUE,
   rangeError,
 } from './check.js';
-import { instantiate, type Kernels } from './kernels.js';
-import { LinearMemory } from './memory.js';
+import type { LinearMemory } from './memory.js';
 import {
   distanceOf,
   drainHeap,
   LEAST_SQUARED_LENGTH,
   type Metric,
+  makeBatch,
   metricNumber,
   type Neighbors,
   type NeighborsBatch,
   zeroVector,
 } from './neighbors.js';
+import { type Workspace, withWorkspace } from './workspace.js';
 
 const MAX_DIMENSIONS = 65536;
 const MAX_K = 2 ** 32 - 1;
-/** Results of one batch: 4 GiB of ids and distances. */
-const MAX_PLACES = 2 ** 29;
 /** Bytes of rows that are in memory at a time. */
 const CHUNK_BYTES = 2 ** 18;
 /** Bytes of queries and their heaps that see a chunk of rows before the next is loaded. */
 const GROUP_BYTES = 2 ** 25;
-/** A hidden memory that a large call has grown beyond this is given up after the call. */
-const KEPT_BYTES = 2 ** 26;
 /** Queries that one kernel call ranks together (assembly/rank.ts, rankBlock). */
 const BLOCK = 16;
 /** Rows of the distance matrix that are mirrored together: one cache line of floats. */
@@ -47,13 +44,6 @@ const MIRRORED = 16;
 const BLOCK_SCRATCH = 16 + 16 * 64;
 /** Room for the scores of a stretch of rows (assembly/rank.ts, rankRows). */
 const SCRATCH_BYTES = 4 * 260;
-
-interface Workspace {
-  memory: LinearMemory;
-  kernels: Kernels;
-}
-
-let hidden: Workspace | undefined;
 
 /**
  * The k exact nearest neighbors of one query among `vectors`, nearest first; all rows if there are fewer than k.
@@ -147,20 +137,8 @@ export function exactSearchBatch(
   const dimensions = checkInteger('dimensions', options?.dimensions, 1, MAX_DIMENSIONS);
   const queryCount = checkRows('queries', queries, dimensions);
   const rowCount = checkRowCount('vectors', vectors, dimensions);
-  if (queryCount * places > MAX_PLACES) {
-    throw rangeError(
-      'ERR_TOO_LARGE',
-      `k: expected at most ${MAX_PLACES} places (queries × k), got ${queryCount * places}; search in parts`,
-    );
-  }
   const size = Math.min(places, rowCount);
-  const ids = new Uint32Array(queryCount * places);
-  const distances = new Float32Array(queryCount * places);
-  if (size < places) {
-    ids.fill(2 ** 32 - 1);
-    distances.fill(Infinity);
-  }
-  const counts = new Uint32Array(queryCount).fill(size);
+  const { ids, distances, counts } = makeBatch(queryCount, places, size);
 
   withWorkspace((workspace) => {
     const { memory, kernels } = workspace;
@@ -494,18 +472,6 @@ class RowEstimates {
         f32[factors + i] = f32[scales + i];
       }
     }
-  }
-}
-
-function withWorkspace<Result>(use: (workspace: Workspace) => Result): Result {
-  if (hidden === undefined) {
-    const memory = new LinearMemory();
-    hidden = { memory, kernels: instantiate(memory.memory) };
-  }
-  try {
-    return use(hidden);
-  } finally {
-    if (hidden.memory.usage().total > KEPT_BYTES) hidden = undefined;
   }
 }
 

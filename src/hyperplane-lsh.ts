@@ -1,4 +1,4 @@
-import { type BucketStats, Buckets, joinStats } from './buckets.js';
+import type { Buckets } from './buckets.js';
 import {
   checkFinite,
   checkInteger,
@@ -10,10 +10,7 @@ import {
   rangeError,
   typeError,
 } from './check.js';
-import { instantiate, type Kernels } from './kernels.js';
-import { LinearMemory } from './memory.js';
 import {
-  drainHeap,
   LEAST_SQUARED_LENGTH,
   metricNumber,
   type Neighbors,
@@ -21,18 +18,13 @@ import {
   zeroVector,
 } from './neighbors.js';
 import { RandomGenerator } from './random.js';
+import { type Explanation, HASHED_QUERIES, HashTables, type LshStats, MAX_TABLES } from './tables.js';
 
 const MAX_DIMENSIONS = 4096;
-const MAX_TABLES = 256;
 const MAX_BITS = 32;
 const MAX_PROBES = 65536;
-const MAX_K = 2 ** 32 - 1;
-/** Results of one batch: 4 GiB of ids and distances. */
-const MAX_PLACES = 2 ** 29;
 /** Rows that are hashed together: with 128 dimensions they fit the second-level cache. */
 const HASHED_ROWS = 256;
-/** Queries of a batch that are hashed together. */
-const HASHED_QUERIES = 64;
 /** Room for the scores of a stretch of rows (assembly/rank.ts, rankGathered). */
 const SCRATCH_BYTES = 4 * 260;
 
@@ -63,37 +55,6 @@ export interface SearchOptions {
   probes?: number;
 }
 
-/** What one table did for a query. */
-export interface TableExplanation {
-  /** The query's key. */
-  key: number;
-  /** Keys of the buckets visited, the query's own first. */
-  probedKeys: Uint32Array;
-  /** Rows in these buckets. */
-  bucketSize: number;
-  /** Those among them that no table before had. */
-  newCandidates: number;
-}
-
-/** How a query came to its answer. */
-export interface Explanation {
-  neighbors: Neighbors;
-  tables: TableExplanation[];
-  /** Rows that were compared. */
-  candidates: number;
-  /** Why there are fewer than k neighbors; empty when there are k. */
-  shortfall: string;
-  times: { hashMs: number; gatherMs: number; rankMs: number };
-}
-
-/** How rows are spread over buckets, in all and by table. */
-export interface HyperplaneLshStats extends BucketStats {
-  rows: number;
-  tables: BucketStats[];
-  /** Bytes of linear memory by part, and in total. */
-  memory: Record<string, number>;
-}
-
 /**
  * The textbook's locality-sensitive hash tables for angles, with nothing hidden.
  *
@@ -114,10 +75,8 @@ export class HyperplaneLsh {
   readonly #stride: number;
   readonly #bucketSize: number;
   readonly #seed: number | bigint;
-  /** Undefined once disposed of. */
-  #workspace: { memory: LinearMemory; kernels: Kernels } | undefined;
-  /** Undefined while `bucketSize` waits for the first rows. */
-  #buckets: Buckets | undefined;
+  /** Without buckets while `bucketSize` waits for the first rows. */
+  readonly #tables: HashTables<Float32Array>;
 
   /**
    * @throws TypeError for an option of the wrong kind; RangeError for dimensions, tables, bits or bucketSize out of range,
@@ -148,24 +107,26 @@ export class HyperplaneLsh {
     new RandomGenerator(seed); // refuses a wrong seed now, even if nothing is drawn until rows come
     this.#seed = seed;
     this.#stride = (this.dimensions + 3) & ~3;
-    const memory = new LinearMemory();
-    memory.reserve('query', 4 * this.#stride);
-    memory.reserve('queryScale', 4);
-    memory.reserve('scratch', SCRATCH_BYTES);
-    this.#workspace = { memory, kernels: instantiate(memory.memory) };
-    if (bits !== undefined) this.#buckets = this.#makeBuckets(bits, hyperplanes);
+    this.#tables = new HashTables(this.tables, {
+      metric: this.#metricNumber,
+      remedy: 'more probes or tables, or fewer bits,',
+      load: (subject, queries, first, count) => this.#load(subject, queries, first, count),
+      hash: (buckets, count, probes, wanted) => this.#hash(buckets, count, probes, wanted),
+      probe: (buckets, query, probes) => this.#probe(buckets, query, probes),
+      rank: (query, ids, count, size, heap) => this.#rank(query, ids, count, size, heap),
+    });
+    this.#tables.memory.reserve('scratch', SCRATCH_BYTES);
+    if (bits !== undefined) this.#tables.settle(this.#makeBuckets(bits, hyperplanes));
   }
 
   /** Rows in the index. */
   get size(): number {
-    this.#checkLive();
-    return this.#buckets?.count ?? 0;
+    return this.#tables.size;
   }
 
   /** Hyperplanes of a table; 0 while `bucketSize` waits for the first rows. */
   get bits(): number {
-    this.#checkLive();
-    return this.#buckets?.bits ?? 0;
+    return this.#tables.buckets?.bits ?? 0;
   }
 
   /** A copy of the hyperplanes, tables × bits × dimensions; none while `bucketSize` waits for the first rows. */
@@ -173,8 +134,9 @@ export class HyperplaneLsh {
     const { dimensions } = this;
     const count = this.tables * this.bits;
     const out = new Float32Array(count * dimensions);
-    const packed = this.#memory.ptr('hyperplanes') >>> 2;
-    const { f32 } = this.#memory;
+    const { memory } = this.#tables;
+    const packed = memory.ptr('hyperplanes') >>> 2;
+    const { f32 } = memory;
     // Interleaved by eight: assembly/project.ts.
     for (let p = 0; p < count; p++) {
       const block = packed + (p >>> 3) * dimensions * 8 + (p & 7);
@@ -195,40 +157,24 @@ export class HyperplaneLsh {
     const rows = checkRowCount('vectors', vectors, this.dimensions);
     if (rows === 0) return first;
     this.#storeRows(vectors, first, rows);
-    const buckets = this.#buckets ?? this.#makeBuckets(this.#bitsFor(rows));
-    buckets.reserve(rows);
-    this.#hashRows(buckets, first, rows);
-    buckets.add(rows);
-    this.#buckets = buckets;
+    const buckets = this.#tables.buckets ?? this.#makeBuckets(this.#bitsFor(rows));
+    this.#tables.add(buckets, rows, () => this.#hashRows(buckets, first, rows));
     return first;
   }
 
   /** The query's key in each table. Needs rows first where `bucketSize` stands for bits. */
   keys(query: Float32Array): Uint32Array {
-    const buckets = this.#settled();
-    this.#loadQuery(query);
-    const keys = this.#hashQuery(buckets, 1) >>> 2;
-    return this.#memory.u32.slice(keys, keys + this.tables);
+    return this.#tables.keys(this.#settled(), this.#checkQuery(query));
   }
 
   /** Ids of the rows with this key in this table, ascending. */
   bucket(table: number, key: number): Uint32Array {
-    const buckets = this.#settled();
-    checkInteger('table', table, 0, this.tables - 1);
-    checkInteger('key', key, 0, 2 ** buckets.bits - 1);
-    const wanted = this.#memory.reserve('wantedKey', 4);
-    this.#memory.u32[wanted >>> 2] = key;
-    buckets.startQuery();
-    return buckets.candidates(buckets.gather(wanted, 1, 1, 0, table, 1));
+    return this.#tables.bucket(this.#settled(), table, key);
   }
 
   /** Ids of all rows that share a visited bucket with the query, ascending: those that `search` ranks. */
   candidates(query: Float32Array, options: { probes?: number } = {}): Uint32Array {
-    const probes = this.#probesOf(options);
-    this.#loadQuery(query);
-    if (this.size === 0) return new Uint32Array(0);
-    const buckets = this.#settled();
-    return buckets.candidates(this.#gather(buckets, probes));
+    return this.#tables.candidates(this.#checkQuery(query), this.#probesOf(options));
   }
 
   /**
@@ -240,116 +186,37 @@ export class HyperplaneLsh {
    * (ERR_NOT_FINITE) or, under cosine, without direction (ERR_ZERO_VECTOR).
    */
   search(query: Float32Array, options: SearchOptions): Neighbors {
-    const { k, probes } = this.#searchOptions(options);
-    this.#loadQuery(query);
-    if (this.size === 0) return { ids: new Uint32Array(0), distances: new Float32Array(0) };
-    return this.#rank(this.#gather(this.#settled(), probes), k);
+    return this.#tables.search(this.#checkQuery(query), options, this.#probesOf(options));
   }
 
   /** `search` for each of queries × dimensions floats; the queries are hashed together. */
   searchBatch(queries: Float32Array, options: SearchOptions): NeighborsBatch {
-    const { k, probes } = this.#searchOptions(options);
     const queryCount = checkRows('queries', queries, this.dimensions);
-    if (queryCount * k > MAX_PLACES) {
-      throw rangeError(
-        'ERR_TOO_LARGE',
-        `k: expected at most ${MAX_PLACES} places (queries × k), got ${queryCount * k}; search in parts`,
-      );
-    }
-    const ids = new Uint32Array(queryCount * k).fill(2 ** 32 - 1);
-    const distances = new Float32Array(queryCount * k).fill(Infinity);
-    const counts = new Uint32Array(queryCount);
-    if (this.size === 0) {
-      for (let q = 0; q < queryCount; q++) this.#writeQuery('queries', queries, q);
-      return { ids, distances, counts };
-    }
-    const buckets = this.#settled();
-    for (let first = 0; first < queryCount; first += HASHED_QUERIES) {
-      const some = Math.min(HASHED_QUERIES, queryCount - first);
-      const hashed = this.#hashQueries(buckets, queries, first, some, probes);
-      for (let q = 0; q < some; q++) {
-        this.#writeQuery('queries', queries, first + q);
-        buckets.startQuery();
-        const wanted = probes === 1 ? hashed + 4 * q : this.#probe(buckets, hashed, q, probes);
-        const found = buckets.gather(wanted, probes === 1 ? HASHED_QUERIES : probes, probes, 0);
-        const at = (first + q) * k;
-        counts[first + q] = this.#rankInto(
-          found,
-          k,
-          ids.subarray(at, at + k),
-          distances.subarray(at, at + k),
-        );
-      }
-    }
-    return { ids, distances, counts };
+    return this.#tables.searchBatch(queries, queryCount, options, this.#probesOf(options));
   }
 
   /** Searches, and tells what each table did, where the time went, and why fewer than k neighbors came. */
   explain(query: Float32Array, options: SearchOptions): Explanation {
-    const { k, probes } = this.#searchOptions(options);
-    const start = performance.now();
-    this.#loadQuery(query);
-    if (this.size === 0) {
-      const neighbors = { ids: new Uint32Array(0), distances: new Float32Array(0) };
-      const times = { hashMs: performance.now() - start, gatherMs: 0, rankMs: 0 };
-      return { neighbors, tables: [], candidates: 0, shortfall: 'the index is empty', times };
-    }
-    const buckets = this.#settled();
-    const wanted = this.#hashQuery(buckets, probes);
-    const hashed = performance.now();
-    buckets.startQuery();
-    const found = buckets.gather(wanted, probes, probes, 0);
-    const gathered = performance.now();
-    const neighbors = this.#rank(found, k);
-    const ranked = performance.now();
-    const times = { hashMs: hashed - start, gatherMs: gathered - hashed, rankMs: ranked - gathered };
-    const shortfall = this.#shortfall(k, found);
-    return {
-      neighbors,
-      tables: this.#explainTables(buckets, wanted, probes),
-      candidates: found,
-      shortfall,
-      times,
-    };
+    return this.#tables.explain(this.#checkQuery(query), options, this.#probesOf(options));
   }
 
   /** How the rows are spread over the buckets. Looks at every row. */
-  stats(): HyperplaneLshStats {
-    const rows = this.size;
-    const empty = { buckets: 0, average: 0, largest: 0, histogram: [], skew: 0 };
-    const tables = this.#buckets?.stats() ?? Array.from({ length: this.tables }, () => empty);
-    return { rows, ...joinStats(tables, rows), tables, memory: this.#memory.usage() };
+  stats(): LshStats {
+    return this.#tables.stats();
   }
 
   /** Frees the memory at once. Every later call throws a TypeError (ERR_DISPOSED). */
   dispose(): void {
-    this.#workspace = undefined;
-    this.#buckets = undefined;
+    this.#tables.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
   }
 
-  #checkLive(): { memory: LinearMemory; kernels: Kernels } {
-    if (this.#workspace === undefined) {
-      throw typeError('ERR_DISPOSED', 'index: expected one in use, got one that was disposed of');
-    }
-    return this.#workspace;
-  }
-
-  get #memory(): LinearMemory {
-    return this.#checkLive().memory;
-  }
-
-  get #kernels(): Kernels {
-    return this.#checkLive().kernels;
-  }
-
   /** The buckets, for a call that makes no sense before bits are settled. */
   #settled(): Buckets {
-    this.#checkLive();
-    const buckets = this.#buckets;
+    const { buckets } = this.#tables;
     if (buckets === undefined) {
       throw rangeError(
         'ERR_ARGUMENT_RANGE',
@@ -357,6 +224,10 @@ export class HyperplaneLsh {
       );
     }
     return buckets;
+  }
+
+  #checkQuery(query: Float32Array): Float32Array {
+    return checkVector('query', query, this.dimensions);
   }
 
   #checkHyperplanes(hyperplanes: Float32Array, bits: number | undefined): void {
@@ -375,12 +246,6 @@ export class HyperplaneLsh {
     checkFinite('hyperplanes', hyperplanes, dimensions);
   }
 
-  #searchOptions(options: SearchOptions): { k: number; probes: number } {
-    this.#checkLive();
-    checkOptions('options', options);
-    return { k: checkInteger('k', options?.k, 1, MAX_K), probes: this.#probesOf(options) };
-  }
-
   /** Buckets to visit in each table: no more than there are keys. */
   #probesOf(options: { probes?: number }): number {
     checkOptions('options', options);
@@ -395,19 +260,18 @@ export class HyperplaneLsh {
 
   /** Draws or takes the hyperplanes and packs them; makes the empty tables. */
   #makeBuckets(bits: number, hyperplanes?: Float32Array): Buckets {
-    const memory = this.#memory;
+    const { memory, kernels } = this.#tables;
     const { dimensions, tables } = this;
     const count = tables * bits;
     const packed = memory.reserve('hyperplanes', 4 * 8 * Math.ceil(count / 8) * dimensions);
     memory.reserve('signs', this.#signBytes(bits) * HASHED_ROWS + 8);
-    memory.reserve('wanted', 4 * tables * HASHED_QUERIES);
     const planes = memory.reserve('planes', 4 * count * dimensions);
     const view = memory.f32.subarray(planes >>> 2, (planes >>> 2) + count * dimensions);
     if (hyperplanes === undefined) new RandomGenerator(this.#seed).normals(view);
     else view.set(hyperplanes);
-    this.#kernels.packPlanes(planes, count, dimensions, dimensions, packed);
+    kernels.packPlanes(planes, count, dimensions, dimensions, packed);
     memory.release('planes');
-    return new Buckets(memory, this.#kernels, tables, bits);
+    return this.#tables.makeBuckets(bits);
   }
 
   #signBytes(bits: number): number {
@@ -417,7 +281,7 @@ export class HyperplaneLsh {
   /** Writes rows behind the stored ones, where nobody looks until they are counted. */
   #storeRows(vectors: Float32Array, first: number, rows: number): void {
     const { dimensions } = this;
-    const memory = this.#memory;
+    const { memory, kernels } = this.#tables;
     const stride = this.#stride;
     const ptr = memory.reserve('rows', 4 * (first + rows) * stride) + 4 * first * stride;
     if (stride === dimensions) {
@@ -427,196 +291,99 @@ export class HyperplaneLsh {
       for (let r = 0; r < rows; r += HASHED_ROWS) {
         const some = Math.min(HASHED_ROWS, rows - r);
         memory.f32.set(vectors.subarray(r * dimensions, (r + some) * dimensions), packed >>> 2);
-        this.#kernels.padRows(packed, some, dimensions, stride, ptr + 4 * r * stride);
+        kernels.padRows(packed, some, dimensions, stride, ptr + 4 * r * stride);
       }
     }
     const floats = rows * stride;
-    if (this.#kernels.firstUnfit(ptr, floats, MAX_VALUE) >>> 0 !== floats) {
+    if (kernels.firstUnfit(ptr, floats, MAX_VALUE) >>> 0 !== floats) {
       checkFinite('vectors', vectors, dimensions);
     }
     if (this.#metricNumber === 1) {
       const scales = memory.reserve('scales', 4 * (first + rows)) + 4 * first;
-      const short = this.#kernels.inverseLengths(ptr, rows, stride, LEAST_SQUARED_LENGTH, scales) >>> 0;
+      const short = kernels.inverseLengths(ptr, rows, stride, LEAST_SQUARED_LENGTH, scales) >>> 0;
       if (short !== rows) throw zeroVector('vectors', short);
     }
   }
 
   #hashRows(buckets: Buckets, first: number, rows: number): void {
-    const memory = this.#memory;
-    const signBytes = this.#signBytes(buckets.bits);
     for (let r = 0; r < rows; r += HASHED_ROWS) {
       const some = Math.min(HASHED_ROWS, rows - r);
-      this.#sign(buckets, memory.ptr('rows') + 4 * (first + r) * this.#stride, some);
-      this.#kernels.keys(
-        memory.ptr('signs'),
-        some,
-        signBytes,
-        this.tables,
-        buckets.bits,
-        buckets.keyStride,
-        buckets.keysPtr(first + r),
-      );
+      const ptr = this.#tables.memory.ptr('rows') + 4 * (first + r) * this.#stride;
+      this.#writeKeys(buckets, ptr, some, buckets.keyStride, buckets.keysPtr(first + r));
     }
   }
 
-  #sign(buckets: Buckets, rows: number, count: number): void {
-    this.#kernels.signBits(
-      rows,
-      count,
-      this.#stride,
-      this.dimensions,
-      this.#memory.ptr('hyperplanes'),
-      this.tables * buckets.bits,
-      this.#memory.ptr('signs'),
-    );
+  /** Keys of up to HASHED_ROWS rows. */
+  #writeKeys(buckets: Buckets, rows: number, count: number, keyStride: number, out: number): void {
+    const { memory, kernels } = this.#tables;
+    const { tables } = this;
+    const { bits } = buckets;
+    const signs = memory.ptr('signs');
+    const planes = memory.ptr('hyperplanes');
+    kernels.signBits(rows, count, this.#stride, this.dimensions, planes, tables * bits, signs);
+    kernels.keys(signs, count, this.#signBytes(bits), tables, bits, keyStride, out);
   }
 
-  #loadQuery(query: Float32Array): void {
-    checkVector('query', query, this.dimensions);
-    this.#writeQuery('query', query, 0);
-  }
-
-  /** Copies one of `queries` to where the kernels rank from; under cosine refuses one without direction. */
-  #writeQuery(subject: string, queries: Float32Array, row: number): void {
-    const memory = this.#memory;
+  /** Copies queries to where the kernels hash and rank them; under cosine refuses one without direction. */
+  #load(subject: string, queries: Float32Array, first: number, count: number): void {
+    const { memory, kernels } = this.#tables;
     const { dimensions } = this;
-    const { f32 } = memory;
-    const ptr = memory.ptr('query');
-    const start = row * dimensions;
-    // A view costs as much as the copy: one query alone needs none.
-    const query = queries.length === dimensions ? queries : queries.subarray(start, start + dimensions);
-    f32.set(query, ptr >>> 2);
-    f32.fill(0, (ptr >>> 2) + dimensions, (ptr >>> 2) + this.#stride);
-    if (this.#metricNumber !== 1) return;
-    const scale = memory.ptr('queryScale');
-    if (this.#kernels.inverseLengths(ptr, 1, this.#stride, LEAST_SQUARED_LENGTH, scale) !== 1) {
-      throw zeroVector(subject, row);
-    }
-  }
-
-  /** Hashes the loaded query; returns the address of its keys, u32 × tables × probes. */
-  #hashQuery(buckets: Buckets, probes: number): number {
-    const query = this.#memory.ptr('query');
-    if (probes > 1) return this.#probe(buckets, this.#margins(buckets, query, 1), 0, probes);
-    this.#sign(buckets, query, 1);
-    const wanted = this.#memory.ptr('wanted');
-    const signBytes = this.#signBytes(buckets.bits);
-    this.#kernels.keys(this.#memory.ptr('signs'), 1, signBytes, this.tables, buckets.bits, 1, wanted);
-    return wanted;
-  }
-
-  /**
-   * Hashes up to HASHED_QUERIES of the queries; returns the address of their keys (u32 × tables × HASHED_QUERIES) or,
-   * for more than one probe, of their margins.
-   */
-  #hashQueries(
-    buckets: Buckets,
-    queries: Float32Array,
-    first: number,
-    count: number,
-    probes: number,
-  ): number {
-    const memory = this.#memory;
-    const { dimensions } = this;
-    const rows = memory.reserve('queries', 4 * HASHED_QUERIES * this.#stride) >>> 2;
+    const stride = this.#stride;
+    const ptr = memory.reserve('queries', 4 * count * stride);
+    const scales = memory.reserve('queryScales', 4 * HASHED_QUERIES);
     const { f32 } = memory;
     for (let q = 0; q < count; q++) {
-      const at = rows + q * this.#stride;
-      f32.set(queries.subarray((first + q) * dimensions, (first + q + 1) * dimensions), at);
-      f32.fill(0, at + dimensions, at + this.#stride);
+      const at = (ptr >>> 2) + q * stride;
+      const start = (first + q) * dimensions;
+      // A view costs as much as the copy: one query alone needs none.
+      f32.set(queries.length === dimensions ? queries : queries.subarray(start, start + dimensions), at);
+      f32.fill(0, at + dimensions, at + stride);
     }
-    if (probes > 1) return this.#margins(buckets, memory.ptr('queries'), count);
-    this.#sign(buckets, memory.ptr('queries'), count);
-    const wanted = memory.ptr('wanted');
-    const signBytes = this.#signBytes(buckets.bits);
-    const signs = memory.ptr('signs');
-    this.#kernels.keys(signs, count, signBytes, this.tables, buckets.bits, HASHED_QUERIES, wanted);
-    return wanted;
+    if (this.#metricNumber !== 1) return;
+    const short = kernels.inverseLengths(ptr, count, stride, LEAST_SQUARED_LENGTH, scales) >>> 0;
+    if (short !== count) throw zeroVector(subject, first + short);
   }
 
-  /** Margins of rows against all hyperplanes; returns their address. */
-  #margins(buckets: Buckets, rows: number, count: number): number {
+  /** Hashes loaded queries: to keys or, for more than one probe, to margins. */
+  #hash(buckets: Buckets, count: number, probes: number, wanted: number): void {
+    const { memory, kernels } = this.#tables;
+    const rows = memory.ptr('queries');
+    if (probes === 1) {
+      this.#writeKeys(buckets, rows, count, HASHED_QUERIES, wanted);
+      return;
+    }
     const planes = this.tables * buckets.bits;
-    const out = this.#memory.reserve('margins', 4 * 8 * Math.ceil(planes / 8) * count);
-    const packed = this.#memory.ptr('hyperplanes');
-    this.#kernels.margins(rows, count, this.#stride, this.dimensions, packed, planes, out);
-    return out;
+    const out = memory.reserve('margins', 4 * 8 * Math.ceil(planes / 8) * count);
+    const packed = memory.ptr('hyperplanes');
+    kernels.margins(rows, count, this.#stride, this.dimensions, packed, planes, out);
   }
 
-  /** Probing sequences of one query from margins; returns the address of its keys, u32 × tables × probes. */
-  #probe(buckets: Buckets, margins: number, query: number, probes: number): number {
-    const memory = this.#memory;
+  /** Probing sequences of one query from its margins; returns the address of its keys, u32 × tables × probes. */
+  #probe(buckets: Buckets, query: number, probes: number): number {
+    const { memory, kernels } = this.#tables;
     const planes = 8 * Math.ceil((this.tables * buckets.bits) / 8);
     const wanted = memory.reserve('probedKeys', 4 * this.tables * probes);
     const scratch = memory.reserve('probeScratch', 384 + 24 * (probes + 1));
-    const own = margins + 4 * query * planes;
-    this.#kernels.probeKeys(own, this.tables, buckets.bits, probes, scratch, wanted);
+    const margins = memory.ptr('margins') + 4 * query * planes;
+    kernels.probeKeys(margins, this.tables, buckets.bits, probes, scratch, wanted);
     return wanted;
   }
 
-  /** Hashes the loaded query and unites its buckets; returns how many candidates there are. */
-  #gather(buckets: Buckets, probes: number): number {
-    const wanted = this.#hashQuery(buckets, probes);
-    buckets.startQuery();
-    return buckets.gather(wanted, probes, probes, 0);
-  }
-
-  #rank(found: number, k: number): Neighbors {
-    const size = Math.min(k, found);
-    const ids = new Uint32Array(size);
-    const distances = new Float32Array(size);
-    this.#rankInto(found, k, ids, distances);
-    return { ids, distances };
-  }
-
-  /** Ranks the first `found` candidates; returns how many neighbors it has written. */
-  #rankInto(found: number, k: number, ids: Uint32Array, distances: Float32Array): number {
-    const memory = this.#memory;
-    const size = Math.min(k, found);
-    memory.reserve('heap', 8 * size);
-    memory.reserve('neighbors', 8 * size);
-    const heap = memory.ptr('heap');
-    this.#kernels.rankGathered(
+  #rank(query: number, ids: number, count: number, size: number, heap: number): void {
+    const { memory, kernels } = this.#tables;
+    kernels.rankGathered(
       this.#metricNumber,
-      memory.ptr('query'),
-      memory.f32[memory.ptr('queryScale') >>> 2],
+      memory.ptr('queries') + 4 * query * this.#stride,
+      memory.f32[(memory.ptr('queryScales') >>> 2) + query],
       memory.ptr('rows'),
       memory.ptr('scales'),
-      memory.ptr('candidates'),
-      found,
+      ids,
+      count,
       this.#stride,
       size,
       heap,
       0,
       memory.ptr('scratch'),
     );
-    drainHeap(memory, this.#kernels, this.#metricNumber, heap, size, memory.ptr('neighbors'), ids, distances);
-    return size;
-  }
-
-  /** Gathers once more, table by table. */
-  #explainTables(buckets: Buckets, wanted: number, probes: number): TableExplanation[] {
-    const { u32 } = this.#memory;
-    const keys = Array.from({ length: this.tables }, (_, t) => {
-      const at = (wanted >>> 2) + t * probes;
-      return u32.slice(at, at + probes);
-    });
-    const bucketSizes = keys.map((_, t) => {
-      buckets.startQuery();
-      return buckets.gather(wanted + 4 * t * probes, probes, probes, 0, t, 1);
-    });
-    let found = 0;
-    buckets.startQuery();
-    return keys.map((probedKeys, t) => {
-      const before = found;
-      found = buckets.gather(wanted + 4 * t * probes, probes, probes, found, t, 1);
-      return { key: probedKeys[0], probedKeys, bucketSize: bucketSizes[t], newCandidates: found - before };
-    });
-  }
-
-  #shortfall(k: number, found: number): string {
-    if (found >= k) return '';
-    if (this.size < k) return `the index has ${this.size} rows, fewer than k = ${k}`;
-    return `the visited buckets hold ${found} of ${this.size} rows, fewer than k = ${k}; more probes or tables, or fewer bits, give more`;
   }
 }

@@ -3,19 +3,13 @@
 export type { BucketStats } from './buckets.js';
 export type { ErrorCode } from './check.js';
 export { distanceMatrix, exactSearch, exactSearchBatch } from './exact.js';
-export {
-  type Explanation,
-  HyperplaneLsh,
-  type HyperplaneLshOptions,
-  type HyperplaneLshStats,
-  type SearchOptions,
-  type TableExplanation,
-} from './hyperplane-lsh.js';
+export { HyperplaneLsh, type HyperplaneLshOptions, type SearchOptions } from './hyperplane-lsh.js';
 export { type InitOptions, init } from './kernels.js';
 export { classify, countVotes, regress, type VoteOptions } from './labels.js';
 export type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
 export { RandomGenerator } from './random.js';
 export type { Storage } from './rows.js';
+export type { Explanation, LshStats, TableExplanation } from './tables.js';
 export type { Evaluation, Settings, TunedSetting, TuneOptions, TuningReport } from './tuning.js';
 export {
   type BuildOptions,

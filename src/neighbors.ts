@@ -24,6 +24,30 @@ export interface NeighborsBatch extends Neighbors {
   counts: Uint32Array;
 }
 
+/** Results of one batch: 4 GiB of ids and distances. */
+const MAX_PLACES = 2 ** 29;
+
+/**
+ * Room for the neighbors of many queries, `filled` of each query's k places about to be written, the rest as they stay.
+ *
+ * Throws a RangeError (ERR_TOO_LARGE) beyond 2^29 places.
+ */
+export function makeBatch(queryCount: number, k: number, filled: number): NeighborsBatch {
+  if (queryCount * k > MAX_PLACES) {
+    throw rangeError(
+      'ERR_TOO_LARGE',
+      `k: expected at most ${MAX_PLACES} places (queries × k), got ${queryCount * k}; search in parts`,
+    );
+  }
+  const ids = new Uint32Array(queryCount * k);
+  const distances = new Float32Array(queryCount * k);
+  if (filled < k) {
+    ids.fill(2 ** 32 - 1);
+    distances.fill(Infinity);
+  }
+  return { ids, distances, counts: new Uint32Array(queryCount).fill(filled) };
+}
+
 /** The least |v|² of a vector that has a direction: below it float32 loses digits, down to none. */
 export const LEAST_SQUARED_LENGTH: number = 2 ** -126;
 
@@ -41,6 +65,9 @@ export function metricNumber(metric: Metric, allowed: readonly Metric[] = METRIC
 }
 
 const METRICS: readonly Metric[] = ['euclidean', 'cosine', 'inner-product'];
+
+/** In place of a metric's number, where a score is the distance itself: Hamming and Jaccard distances. */
+export const SCORE_IS_DISTANCE: number = 1;
 
 /** The distance that a score stands for: scores are squared distances under metric 0. */
 export function distanceOf(metric: number, score: number): number {

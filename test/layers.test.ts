@@ -8,9 +8,10 @@ const SOURCE = fileURLToPath(new URL('../src/', import.meta.url));
 
 /** The core by layers, lowest first; a file imports from lower layers only, except for the pairs below. */
 const LAYERS: readonly (readonly string[])[] = [
-  ['binary', 'check', 'kernels', 'memory', 'neighbors', 'plan'], // bytes, exports, arguments, results: nothing of hashing
+  ['binary', 'check', 'kernels', 'memory', 'neighbors', 'plan', 'workspace'], // bytes, exports, arguments, results: nothing of hashing
   ['buckets', 'cells', 'exact', 'labels', 'random', 'rows', 'snapshot', 'space', 'tuning'], // one idea each
   ['engine'], // composes cells, rows, space and tuning's contract into the stages of a query
+  ['tables'], // composes buckets into the stages of a query that all families of hash tables share
   ['bit-sampling-lsh', 'hyperplane-lsh', 'vector-index'], // compose
   ['index'], // names only
 ];
@@ -21,6 +22,7 @@ const WITHIN: Record<string, readonly string[]> = {
   neighbors: ['check', 'kernels', 'memory'],
   plan: ['kernels', 'memory'],
   tuning: ['cells'],
+  workspace: ['kernels', 'memory'],
 };
 /** Layer 4: each reads the public door, its platform, and the doors of the others. */
 const ADAPTERS = ['cli', 'cluster', 'node', 'workers'];

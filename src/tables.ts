@@ -1,0 +1,294 @@
+import { type BucketStats, Buckets, joinStats } from './buckets.js';
+import { checkInteger, checkOptions, typeError } from './check.js';
+import type { Kernels } from './kernels.js';
+import type { LinearMemory } from './memory.js';
+import { drainHeap, makeBatch, type Neighbors, type NeighborsBatch } from './neighbors.js';
+import { openWorkspace, type Workspace } from './workspace.js';
+
+/** The most tables that an index may have. */
+export const MAX_TABLES = 256;
+/** Queries of a batch that are hashed together. */
+export const HASHED_QUERIES = 64;
+const MAX_K = 2 ** 32 - 1;
+
+/** What one table did for a query. */
+export interface TableExplanation {
+  /** The query's key. */
+  key: number;
+  /** Keys of the buckets visited, the query's own first. */
+  probedKeys: Uint32Array;
+  /** Rows in these buckets. */
+  bucketSize: number;
+  /** Those among them that no table before had. */
+  newCandidates: number;
+}
+
+/** How a query came to its answer. */
+export interface Explanation {
+  neighbors: Neighbors;
+  tables: TableExplanation[];
+  /** Rows that were compared. */
+  candidates: number;
+  /** Why there are fewer than k neighbors; empty when there are k. */
+  shortfall: string;
+  times: { hashMs: number; gatherMs: number; rankMs: number };
+}
+
+/** How rows are spread over buckets, in all and by table. */
+export interface LshStats extends BucketStats {
+  rows: number;
+  tables: BucketStats[];
+  /** Bytes of linear memory by part, and in total. */
+  memory: Record<string, number>;
+}
+
+/**
+ * What a family of hash functions knows and `HashTables` does not: how queries are read, hashed and compared. `Queries`
+ * is what it takes for one query or many, checked by its owner.
+ */
+export interface Family<Queries> {
+  /** The number of the metric whose scores `rank` gives (neighbors.ts, distanceOf). */
+  readonly metric: number;
+  /** How to get more candidates, for an explanation. */
+  readonly remedy: string;
+  /** Copies `count` queries, at most HASHED_QUERIES, from number `first` on to where `hash` and `rank` read them. */
+  load(subject: string, queries: Queries, first: number, count: number): void;
+  /** Hashes the `count` loaded queries. For one probe it writes their keys: `wanted` is u32 × tables × HASHED_QUERIES. */
+  hash(buckets: Buckets, count: number, probes: number, wanted: number): void;
+  /** For more than one probe, and only then: address of the keys of one loaded query, u32 × tables × probes. */
+  probe?(buckets: Buckets, query: number, probes: number): number;
+  /** Puts the nearest of the `count` listed rows into a heap of `size` <= count records (assembly/rank.ts). */
+  rank(query: number, ids: number, count: number, size: number, heap: number): void;
+}
+
+/** Where a query's keys stand: `stride` words from one table's to the next one's. */
+interface Wanted {
+  ptr: number;
+  stride: number;
+}
+
+/**
+ * The part that all families of hash tables share: hash, gather, rank. Buckets of the united tables give the candidates,
+ * the family ranks them.
+ */
+export class HashTables<Queries> {
+  readonly tables: number;
+  readonly #family: Family<Queries>;
+  /** Undefined once disposed of. */
+  #workspace: Workspace | undefined;
+  /** Undefined until it is settled how many bits a key has. */
+  #buckets: Buckets | undefined;
+
+  constructor(tables: number, family: Family<Queries>) {
+    this.tables = tables;
+    this.#family = family;
+    this.#workspace = openWorkspace();
+    this.memory.reserve('wanted', 4 * tables * HASHED_QUERIES);
+  }
+
+  /** Throws a TypeError (ERR_DISPOSED) once disposed of, as does everything that needs it. */
+  get memory(): LinearMemory {
+    return this.#live().memory;
+  }
+
+  get kernels(): Kernels {
+    return this.#live().kernels;
+  }
+
+  get size(): number {
+    this.#live();
+    return this.#buckets?.count ?? 0;
+  }
+
+  get buckets(): Buckets | undefined {
+    this.#live();
+    return this.#buckets;
+  }
+
+  /** Empty tables with keys of `bits` bits. They count once they are settled on, or have rows. */
+  makeBuckets(bits: number): Buckets {
+    return new Buckets(this.memory, this.kernels, this.tables, bits);
+  }
+
+  settle(buckets: Buckets): void {
+    this.#buckets = buckets;
+  }
+
+  /** Takes in `rows` rows that `hash` writes the keys of. Where memory is short it throws before anything has changed. */
+  add(buckets: Buckets, rows: number, hash: (buckets: Buckets) => void): void {
+    buckets.reserve(rows);
+    hash(buckets);
+    buckets.add(rows);
+    this.#buckets = buckets;
+  }
+
+  keys(buckets: Buckets, query: Queries): Uint32Array {
+    this.#family.load('query', query, 0, 1);
+    const wanted = this.#hash(buckets, 1);
+    return Uint32Array.from({ length: this.tables }, (_, t) => this.#keysIn(wanted, t, 1)[0]);
+  }
+
+  bucket(buckets: Buckets, table: number, key: number): Uint32Array {
+    checkInteger('table', table, 0, this.tables - 1);
+    checkInteger('key', key, 0, 2 ** buckets.bits - 1);
+    const wanted = this.memory.reserve('wantedKey', 4);
+    this.memory.u32[wanted >>> 2] = key;
+    buckets.startQuery();
+    return buckets.candidates(buckets.gather(wanted, 1, 1, 0, table, 1));
+  }
+
+  candidates(query: Queries, probes: number): Uint32Array {
+    const buckets = this.#load(query);
+    if (buckets === undefined) return new Uint32Array(0);
+    return buckets.candidates(this.#unite(buckets, this.#hash(buckets, probes), probes));
+  }
+
+  search(query: Queries, options: { k: number }, probes: number): Neighbors {
+    const k = this.#neighborsOf(options);
+    const buckets = this.#load(query);
+    if (buckets === undefined) return { ids: new Uint32Array(0), distances: new Float32Array(0) };
+    return this.#rank(this.#unite(buckets, this.#hash(buckets, probes), probes), k);
+  }
+
+  searchBatch(queries: Queries, queryCount: number, options: { k: number }, probes: number): NeighborsBatch {
+    const k = this.#neighborsOf(options);
+    const batch = makeBatch(queryCount, k, 0);
+    const buckets = this.size === 0 ? undefined : this.#buckets;
+    for (let first = 0; first < queryCount; first += HASHED_QUERIES) {
+      const some = Math.min(HASHED_QUERIES, queryCount - first);
+      this.#family.load('queries', queries, first, some);
+      if (buckets === undefined) continue;
+      this.#family.hash(buckets, some, probes, this.memory.ptr('wanted'));
+      for (let q = 0; q < some; q++) {
+        const found = this.#unite(buckets, this.#wanted(buckets, q, probes), probes);
+        const at = (first + q) * k;
+        const ids = batch.ids.subarray(at, at + k);
+        const distances = batch.distances.subarray(at, at + k);
+        batch.counts[first + q] = this.#rankInto(q, found, k, ids, distances);
+      }
+    }
+    return batch;
+  }
+
+  explain(query: Queries, options: { k: number }, probes: number): Explanation {
+    const k = this.#neighborsOf(options);
+    const start = performance.now();
+    const buckets = this.#load(query);
+    if (buckets === undefined) {
+      const neighbors = { ids: new Uint32Array(0), distances: new Float32Array(0) };
+      const times = { hashMs: performance.now() - start, gatherMs: 0, rankMs: 0 };
+      return { neighbors, tables: [], candidates: 0, shortfall: 'the index is empty', times };
+    }
+    const wanted = this.#hash(buckets, probes);
+    const hashed = performance.now();
+    const found = this.#unite(buckets, wanted, probes);
+    const gathered = performance.now();
+    const neighbors = this.#rank(found, k);
+    const ranked = performance.now();
+    const times = { hashMs: hashed - start, gatherMs: gathered - hashed, rankMs: ranked - gathered };
+    const tables = this.#explainTables(buckets, wanted, probes);
+    return { neighbors, tables, candidates: found, shortfall: this.#shortfall(k, found), times };
+  }
+
+  stats(): LshStats {
+    const rows = this.size;
+    const empty = { buckets: 0, average: 0, largest: 0, histogram: [], skew: 0 };
+    const tables = this.#buckets?.stats() ?? Array.from({ length: this.tables }, () => empty);
+    return { rows, ...joinStats(tables, rows), tables, memory: this.memory.usage() };
+  }
+
+  dispose(): void {
+    this.#workspace = undefined;
+    this.#buckets = undefined;
+  }
+
+  #live(): Workspace {
+    if (this.#workspace === undefined) {
+      throw typeError('ERR_DISPOSED', 'index: expected one in use, got one that was disposed of');
+    }
+    return this.#workspace;
+  }
+
+  #neighborsOf(options: { k: number }): number {
+    this.#live();
+    checkOptions('options', options);
+    return checkInteger('k', options?.k, 1, MAX_K);
+  }
+
+  /** Loads one query; returns the buckets if there is anything to find in them. */
+  #load(query: Queries): Buckets | undefined {
+    this.#family.load('query', query, 0, 1);
+    return this.size === 0 ? undefined : this.#buckets;
+  }
+
+  /** Hashes the one loaded query. */
+  #hash(buckets: Buckets, probes: number): Wanted {
+    this.#family.hash(buckets, 1, probes, this.memory.ptr('wanted'));
+    return this.#wanted(buckets, 0, probes);
+  }
+
+  /** The keys of a hashed query. */
+  #wanted(buckets: Buckets, query: number, probes: number): Wanted {
+    if (probes > 1 && this.#family.probe) {
+      return { ptr: this.#family.probe(buckets, query, probes), stride: probes };
+    }
+    return { ptr: this.memory.ptr('wanted') + 4 * query, stride: HASHED_QUERIES };
+  }
+
+  #keysIn(wanted: Wanted, table: number, probes: number): Uint32Array {
+    const at = (wanted.ptr >>> 2) + table * wanted.stride;
+    return this.memory.u32.slice(at, at + probes);
+  }
+
+  /** Unites a query's buckets; returns how many candidates there are. */
+  #unite(buckets: Buckets, wanted: Wanted, probes: number): number {
+    buckets.startQuery();
+    return buckets.gather(wanted.ptr, wanted.stride, probes, 0);
+  }
+
+  #rank(found: number, k: number): Neighbors {
+    const size = Math.min(k, found);
+    const ids = new Uint32Array(size);
+    const distances = new Float32Array(size);
+    this.#rankInto(0, found, k, ids, distances);
+    return { ids, distances };
+  }
+
+  /** Ranks the first `found` candidates; returns how many neighbors it has written. */
+  #rankInto(query: number, found: number, k: number, ids: Uint32Array, distances: Float32Array): number {
+    const { memory, kernels } = this.#live();
+    const { metric } = this.#family;
+    const size = Math.min(k, found);
+    memory.reserve('heap', 8 * size);
+    const out = memory.reserve('neighbors', 8 * size);
+    const heap = memory.ptr('heap');
+    this.#family.rank(query, memory.ptr('candidates'), found, size, heap);
+    drainHeap(memory, kernels, metric, heap, size, out, ids, distances);
+    return size;
+  }
+
+  /** Gathers once more, table by table. */
+  #explainTables(buckets: Buckets, wanted: Wanted, probes: number): TableExplanation[] {
+    const gather = (t: number, found: number): number =>
+      buckets.gather(wanted.ptr + 4 * t * wanted.stride, wanted.stride, probes, found, t, 1);
+    const bucketSizes = Array.from({ length: this.tables }, (_, t) => {
+      buckets.startQuery();
+      return gather(t, 0);
+    });
+    let found = 0;
+    buckets.startQuery();
+    return bucketSizes.map((bucketSize, t) => {
+      const before = found;
+      found = gather(t, found);
+      const probedKeys = this.#keysIn(wanted, t, probes);
+      return { key: probedKeys[0], probedKeys, bucketSize, newCandidates: found - before };
+    });
+  }
+
+  #shortfall(k: number, found: number): string {
+    if (found >= k) return '';
+    if (this.size < k) return `the index has ${this.size} rows, fewer than k = ${k}`;
+    const held = `the visited buckets hold ${found} of ${this.size} rows, fewer than k = ${k}`;
+    return `${held}; ${this.#family.remedy} give more`;
+  }
+}
