@@ -7,11 +7,14 @@ export { dot, dotGathered, inverseLengths, padRows, squaredL2, squaredL2Gathered
 export { clearBlock, clearSlot, encode } from './encode';
 export { extendRows, fillRecords, fillSlots, permuteRows, scaleRows } from './fill';
 export { hamming, hammingGathered } from './hamming';
+export { jaccardGathered } from './jaccard';
+export { bandKeys, minHash } from './minhash';
 export { Plan } from './plan';
 export { probeKeys } from './probe';
 export { keys, margins, packPlanes, signBits } from './project';
 export { quantizeRows, restoreRows } from './quantize';
 export { drain, fillHeap, offer, rank, rankBlock, rankGathered, rankRows } from './rank';
 export { hadamard, rotate } from './rotate';
+export { padCodes, sampleKeys } from './sample';
 export { chooseCells, prepare, rankFound, scanCells, search, searchExact, searchMany } from './search';
 export { transform } from './transform';

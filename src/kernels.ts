@@ -261,6 +261,37 @@ export interface Kernels {
   search(plan: number): void;
   searchExact(plan: number): number;
   searchMany(plan: number, queries: number, count: number, ids: number, scores: number): void;
+
+  padCodes(packed: number, count: number, bytes: number, words: number, codes: number): void;
+  sampleKeys(
+    codes: number,
+    count: number,
+    words: number,
+    positions: number,
+    tables: number,
+    sampledBits: number,
+    scratch: number,
+    keyStride: number,
+    keys: number,
+  ): void;
+  minHash(
+    set: number,
+    count: number,
+    functions: number,
+    functionCount: number,
+    mixed: number,
+    signature: number,
+  ): void;
+  bandKeys(signature: number, bands: number, rows: number, keyStride: number, keys: number): void;
+  jaccardGathered(
+    query: number,
+    queryCount: number,
+    features: number,
+    offsets: number,
+    ids: number,
+    count: number,
+    out: number,
+  ): void;
 }
 
 let compiled: WebAssembly.Module | undefined;

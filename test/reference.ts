@@ -169,3 +169,76 @@ export function rank(
     scores: Float32Array.from(nearest, (i) => scores[i]),
   };
 }
+
+/** Codes of `bytes` bytes, each with zeros behind it up to 8 · words bytes */
+export function padCodes(packed: Uint8Array, bytes: number, words: number): Uint8Array {
+  const count = packed.length / bytes;
+  const codes = new Uint8Array(count * 8 * words);
+  for (let r = 0; r < count; r++) codes.set(packed.subarray(r * bytes, (r + 1) * bytes), r * 8 * words);
+  return codes;
+}
+
+/** A code's key in each table: sampled bit i weighs 2^i; more than 32 bits are hashed, 32 a word */
+export function sampledKeys(code: Uint8Array, positions: Uint32Array, tables: number): Uint32Array {
+  const sampledBits = positions.length / tables;
+  return Uint32Array.from({ length: tables }, (_, t) => {
+    const words = new Uint32Array(Math.ceil(sampledBits / 32));
+    for (let i = 0; i < sampledBits; i++) {
+      const bit = positions[t * sampledBits + i];
+      words[Math.floor(i / 32)] += 2 ** (i % 32) * ((code[Math.floor(bit / 8)] >> (bit % 8)) & 1);
+    }
+    return sampledBits <= 32 ? words[0] : murmur(words);
+  });
+}
+
+/** a · b mod 2^32 */
+function times(a: number, b: number): number {
+  return Number((BigInt(a) * BigInt(b)) & 0xffffffffn);
+}
+
+function xor(a: number, b: number): number {
+  return (a ^ b) >>> 0;
+}
+
+/** The bits of a 32-bit word moved up by `count` places, those beyond the top in at the bottom */
+function rotated(a: number, count: number): number {
+  const moved = BigInt(a) << BigInt(count);
+  return Number((moved & 0xffffffffn) | (moved >> 32n));
+}
+
+/** The last step of MurmurHash3_x86_32, fmix32 */
+export function finish(h: number): number {
+  h = times(xor(h, Math.floor(h / 2 ** 16)), 0x85ebca6b);
+  h = times(xor(h, Math.floor(h / 2 ** 13)), 0xc2b2ae35);
+  return xor(h, Math.floor(h / 2 ** 16));
+}
+
+/** MurmurHash3_x86_32 of whole words, seed 0 */
+export function murmur(words: Uint32Array): number {
+  let h = 0;
+  for (const word of words) {
+    h = rotated(xor(h, times(rotated(times(word, 0xcc9e2d51), 15), 0x1b873593)), 13);
+    h = (times(h, 5) + 0xe6546b64) % 2 ** 32;
+  }
+  return finish(xor(h, 4 * words.length));
+}
+
+/** The least hash of any element by each function; 2^32 - 1 without elements */
+export function minHash(set: Iterable<number>, multipliers: Uint32Array, addends: Uint32Array): Uint32Array {
+  return multipliers.map((multiplier, i) => {
+    let least = 2 ** 32 - 1;
+    for (const x of set) {
+      const y = times(xor(finish(x), addends[i]), multiplier);
+      least = Math.min(least, times(xor(y, Math.floor(y / 2 ** 16)), multiplier));
+    }
+    return least;
+  });
+}
+
+/** 1 - |a ∩ b| / |a ∪ b|; 0 where both are empty */
+export function jaccard(a: Iterable<number>, b: Iterable<number>): number {
+  const [ofA, ofB] = [new Set(a), new Set(b)];
+  const both = [...ofA].filter((x) => ofB.has(x)).length;
+  const united = ofA.size + ofB.size - both;
+  return united === 0 ? 0 : f((united - both) / united);
+}
