@@ -96,14 +96,33 @@ export function checkOptions(subject: string, value: unknown): void {
 
 /** A Float32Array on a live buffer. */
 export function checkFloats(subject: string, value: unknown): Float32Array {
-  if (!(value instanceof Float32Array)) {
-    throw typeError('ERR_ARGUMENT_TYPE', `${subject}: expected a Float32Array, got ${describe(value)}`);
+  return checkArray(subject, value, Float32Array, 'floats');
+}
+
+/** A Uint8Array on a live buffer. */
+export function checkBytes(subject: string, value: unknown): Uint8Array {
+  return checkArray(subject, value, Uint8Array, 'bytes');
+}
+
+/** A Uint32Array on a live buffer. */
+export function checkWords(subject: string, value: unknown): Uint32Array {
+  return checkArray(subject, value, Uint32Array, 'words');
+}
+
+function checkArray<Kind extends Float32Array | Uint8Array | Uint32Array>(
+  subject: string,
+  value: unknown,
+  kind: new () => Kind,
+  items: string,
+): Kind {
+  if (!(value instanceof kind)) {
+    throw typeError('ERR_ARGUMENT_TYPE', `${subject}: expected a ${kind.name}, got ${describe(value)}`);
   }
   // A detached view has length 0, as has an empty one: only the buffer tells them apart.
   if (value.length === 0 && isDetached(value.buffer)) {
     throw typeError(
       'ERR_DETACHED',
-      `${subject}: expected a Float32Array on a live buffer, got a detached one of 0 floats`,
+      `${subject}: expected a ${kind.name} on a live buffer, got a detached one of 0 ${items}`,
     );
   }
   return value;

@@ -1,12 +1,15 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 // The line above keeps the declarations valid in projects whose own libraries do not know Symbol.dispose.
+export { BitSamplingLsh, type BitSamplingLshOptions } from './bit-sampling-lsh.js';
 export type { BucketStats } from './buckets.js';
 export type { ErrorCode } from './check.js';
+export { exactHamming, exactHammingBatch, signCode, unaryCode } from './codes.js';
 export { distanceMatrix, exactSearch, exactSearchBatch } from './exact.js';
 export { HyperplaneLsh, type HyperplaneLshOptions, type SearchOptions } from './hyperplane-lsh.js';
 export { type InitOptions, init } from './kernels.js';
 export { classify, countVotes, regress, type VoteOptions } from './labels.js';
 export type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
+export { candidateProbability, collisionProbability } from './probability.js';
 export { RandomGenerator } from './random.js';
 export type { Storage } from './rows.js';
 export type { Explanation, LshStats, TableExplanation } from './tables.js';

@@ -9,10 +9,24 @@ const SOURCE = fileURLToPath(new URL('../src/', import.meta.url));
 /** The core by layers, lowest first; a file imports from lower layers only, except for the pairs below. */
 const LAYERS: readonly (readonly string[])[] = [
   ['binary', 'check', 'kernels', 'memory', 'neighbors', 'plan', 'workspace'], // bytes, exports, arguments, results: nothing of hashing
-  ['buckets', 'cells', 'exact', 'labels', 'random', 'rows', 'snapshot', 'space', 'tuning'], // one idea each
+  // one idea each
+  [
+    'buckets',
+    'cells',
+    'codes',
+    'exact',
+    'labels',
+    'probability',
+    'random',
+    'rows',
+    'sets',
+    'snapshot',
+    'space',
+    'tuning',
+  ],
   ['engine'], // composes cells, rows, space and tuning's contract into the stages of a query
   ['tables'], // composes buckets into the stages of a query that all families of hash tables share
-  ['bit-sampling-lsh', 'hyperplane-lsh', 'vector-index'], // compose
+  ['bit-sampling-lsh', 'hyperplane-lsh', 'min-hash-lsh', 'vector-index'], // compose
   ['index'], // names only
 ];
 /** Imports within a layer that are allowed: who may read whom. */
