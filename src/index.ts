@@ -8,10 +8,12 @@ export { distanceMatrix, exactSearch, exactSearchBatch } from './exact.js';
 export { HyperplaneLsh, type HyperplaneLshOptions, type SearchOptions } from './hyperplane-lsh.js';
 export { type InitOptions, init } from './kernels.js';
 export { classify, countVotes, regress, type VoteOptions } from './labels.js';
+export { MinHashLsh, type MinHashLshOptions } from './min-hash-lsh.js';
 export type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
 export { candidateProbability, collisionProbability } from './probability.js';
 export { RandomGenerator } from './random.js';
 export type { Storage } from './rows.js';
+export { shingles } from './sets.js';
 export type { Explanation, LshStats, TableExplanation } from './tables.js';
 export type { Evaluation, Settings, TunedSetting, TuneOptions, TuningReport } from './tuning.js';
 export {

@@ -1,0 +1,244 @@
+import type { Buckets } from './buckets.js';
+import { checkInteger, checkOptions, checkWords, describe, typeError } from './check.js';
+import { type Neighbors, type NeighborsBatch, SCORE_IS_DISTANCE } from './neighbors.js';
+import { RandomGenerator } from './random.js';
+import { distinct } from './sets.js';
+import { type Explanation, HASHED_QUERIES, HashTables, type LshStats, MAX_TABLES } from './tables.js';
+
+const MAX_ROWS = 256;
+const KEY_BITS = 32;
+
+export interface MinHashLshOptions {
+  /** Bands of a signature, 1 to 256: the hash tables. More bands find more neighbors, and cost as much more. */
+  bands: number;
+  /**
+   * Min-hashes of a band, 1 to 256; the literature's rows of the signature matrix. More make buckets smaller: faster, and
+   * more neighbors missed.
+   */
+  rows: number;
+  /** What the hash functions are drawn from; see the class. Default 0. */
+  seed?: number | bigint;
+}
+
+/**
+ * Locality-sensitive hash tables for sets and Jaccard distance: MinHash signatures, cut into bands.
+ *
+ * A set is a Uint32Array of feature numbers, in any order; a number given twice counts once. `shingles` makes sets of texts.
+ * The distance of two sets is 1 - |A ∩ B| / |A ∪ B|. The empty set is at distance 0 from itself and 1 from every other.
+ *
+ * Place i of a signature is the least h_i of any element, 2^32 - 1 for the empty set; sets of Jaccard similarity s agree in
+ * it with probability s. A band of `rows` places is a key, so two sets share a bucket of at least one band with probability
+ * 1 - (1 - s^rows)^bands (`candidateProbability`), a curve that is steepest near s = (1 / bands)^(1 / rows).
+ *
+ * With y = (mix(x) xor addend_i) · multiplier_i, h_i(x) = (y xor floor(y / 2^16)) · multiplier_i, all modulo 2^32, where mix is
+ * the last step (fmix32) of MurmurHash3_x86_32. Multipliers and addends, in turns, are the 32-bit numbers of
+ * `RandomGenerator(seed)`; a multiplier's lowest bit is set to 1. A key is MurmurHash3_x86_32 with seed 0 of the band's places.
+ *
+ * A query unites its bucket of each band and ranks these candidates by exact Jaccard distance, rounded to float32; a
+ * neighbor that shares no bucket with the query is missed. A set costs 4 bytes a feature, 8 a band, and a little more.
+ *
+ * Sources: A. Broder, On the Resemblance and Containment of Documents (SEQUENCES 1997); J. Leskovec, A. Rajaraman and
+ * J. Ullman, Mining of Massive Datasets, section 3.4.
+ */
+export class MinHashLsh {
+  readonly bands: number;
+  readonly rows: number;
+  readonly #tables: HashTables<readonly Uint32Array[]>;
+  readonly #buckets: Buckets;
+  /** Features of all sets in memory. */
+  #featureCount = 0;
+  /** Where the loaded queries start, in words; one more than there are queries. */
+  #queryStarts: number[] = [0];
+
+  /** @throws TypeError for an option of the wrong kind; RangeError for bands or rows out of range. */
+  constructor(options: MinHashLshOptions) {
+    checkOptions('options', options);
+    const { bands, rows, seed = 0 } = options ?? {};
+    this.bands = checkInteger('bands', bands, 1, MAX_TABLES);
+    this.rows = checkInteger('rows', rows, 1, MAX_ROWS);
+    const random = new RandomGenerator(seed);
+    this.#tables = new HashTables(bands, {
+      metric: SCORE_IS_DISTANCE,
+      remedy: 'more bands, or fewer rows in a band,',
+      load: (_subject, queries, first, count) => this.#load(queries.slice(first, first + count)),
+      hash: (_buckets, count, _probes, wanted) => this.#hashQueries(count, wanted),
+      rank: (query, ids, count, size, heap) => this.#rank(query, ids, count, size, heap),
+    });
+    const { memory } = this.#tables;
+    const count = this.#functionCount;
+    const at = memory.reserve('functions', 8 * count) >>> 2;
+    memory.reserve('signature', 4 * count);
+    for (let i = 0; i < bands * rows; i++) {
+      memory.u32[at + i] = random.nextUint32() | 1;
+      memory.u32[at + count + i] = random.nextUint32();
+    }
+    this.#buckets = this.#tables.makeBuckets(KEY_BITS);
+    this.#tables.settle(this.#buckets);
+  }
+
+  /** Sets in the index. */
+  get size(): number {
+    return this.#tables.size;
+  }
+
+  /**
+   * Adds sets; returns the first new id. Ids count up from 0. The next query finds them.
+   *
+   * @throws TypeError for anything but an array of Uint32Arrays (ERR_ARGUMENT_TYPE) or a detached buffer (ERR_DETACHED);
+   * RangeError for too little memory (ERR_OUT_OF_MEMORY). Then the index is as it was.
+   */
+  add(sets: readonly Uint32Array[]): number {
+    const first = this.size;
+    const added = checkSets('sets', sets);
+    if (added.length === 0) return first;
+    const { memory } = this.#tables;
+    const starts = startsOf(added, this.#featureCount);
+    const featureCount = starts[added.length];
+    const ptr = memory.reserve('sets', 4 * featureCount);
+    const startsPtr = memory.reserve('starts', 4 * (first + added.length + 1));
+    this.#reserveMixed(added);
+    added.forEach((set, i) => {
+      memory.u32.set(set, (ptr >>> 2) + starts[i]);
+    });
+    memory.u32.set(starts, (startsPtr >>> 2) + first);
+    this.#tables.add(this.#buckets, added.length, (buckets) => {
+      added.forEach((set, i) => {
+        this.#hash(ptr + 4 * starts[i], set.length, buckets.keyStride, buckets.keysPtr(first + i));
+      });
+    });
+    this.#featureCount = featureCount;
+    return first;
+  }
+
+  /** The set's signature: bands × rows least hashes. The share of equal places of two signatures estimates their similarity. */
+  signature(set: Uint32Array): Uint32Array {
+    const { memory } = this.#tables;
+    this.#load(checkSets('set', [set]));
+    const signature = this.#sign(memory.ptr('queries'), this.#queryStarts[1]) >>> 2;
+    return memory.u32.slice(signature, signature + this.bands * this.rows);
+  }
+
+  /** The query's key in each band. */
+  keys(query: Uint32Array): Uint32Array {
+    return this.#tables.keys(this.#buckets, checkSets('query', [query]));
+  }
+
+  /** Ids of the sets with this key in this table, which is the band of that number; ascending. */
+  bucket(table: number, key: number): Uint32Array {
+    return this.#tables.bucket(this.#buckets, table, key);
+  }
+
+  /** Ids of all sets that share a bucket with the query, ascending: those that `search` ranks. */
+  candidates(query: Uint32Array): Uint32Array {
+    return this.#tables.candidates(checkSets('query', [query]), 1);
+  }
+
+  /**
+   * The k nearest of the candidates by Jaccard distance, nearest first, equal distances by id; fewer where there are fewer
+   * candidates.
+   *
+   * Approximate: a set that shares no bucket with the query is not found. `explain` says how an answer came about.
+   *
+   * @throws TypeError or RangeError for k or a query of another kind or out of range.
+   */
+  search(query: Uint32Array, options: { k: number }): Neighbors {
+    return this.#tables.search(checkSets('query', [query]), options, 1);
+  }
+
+  /** `search` for each of the sets. */
+  searchBatch(queries: readonly Uint32Array[], options: { k: number }): NeighborsBatch {
+    const sets = checkSets('queries', queries);
+    return this.#tables.searchBatch(sets, sets.length, options, 1);
+  }
+
+  /** Searches, and tells what each band did, where the time went, and why fewer than k neighbors came. */
+  explain(query: Uint32Array, options: { k: number }): Explanation {
+    return this.#tables.explain(checkSets('query', [query]), options, 1);
+  }
+
+  /** How the sets are spread over the buckets. Looks at every set. */
+  stats(): LshStats {
+    return this.#tables.stats();
+  }
+
+  /** Frees the memory at once. Every later call throws a TypeError (ERR_DISPOSED). */
+  dispose(): void {
+    this.#tables.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** Hash functions in memory: whole turns of the kernel. */
+  get #functionCount(): number {
+    return 16 * Math.ceil((this.bands * this.rows) / 16);
+  }
+
+  /** Room for the mixed features of the largest of these sets. */
+  #reserveMixed(sets: readonly Uint32Array[]): void {
+    this.#tables.memory.reserve('mixed', 4 * sets.reduce((most, set) => Math.max(most, set.length), 0));
+  }
+
+  #load(queries: readonly Uint32Array[]): void {
+    const { memory } = this.#tables;
+    const starts = startsOf(queries, 0);
+    const ptr = memory.reserve('queries', 4 * starts[queries.length]);
+    this.#reserveMixed(queries);
+    queries.forEach((set, q) => {
+      memory.u32.set(set, (ptr >>> 2) + starts[q]);
+    });
+    this.#queryStarts = starts;
+  }
+
+  #hashQueries(count: number, wanted: number): void {
+    const starts = this.#queryStarts;
+    for (let q = 0; q < count; q++) {
+      const ptr = this.#tables.memory.ptr('queries') + 4 * starts[q];
+      this.#hash(ptr, starts[q + 1] - starts[q], HASHED_QUERIES, wanted + 4 * q);
+    }
+  }
+
+  #hash(set: number, length: number, keyStride: number, keys: number): void {
+    this.#tables.kernels.bandKeys(this.#sign(set, length), this.bands, this.rows, keyStride, keys);
+  }
+
+  /** Signs a set in memory; returns the signature's address. */
+  #sign(set: number, length: number): number {
+    const { memory, kernels } = this.#tables;
+    const signature = memory.ptr('signature');
+    const functions = memory.ptr('functions');
+    kernels.minHash(set, length, functions, this.#functionCount, memory.ptr('mixed'), signature);
+    return signature;
+  }
+
+  #rank(query: number, ids: number, count: number, size: number, heap: number): void {
+    const { memory, kernels } = this.#tables;
+    const scores = memory.reserve('scores', 4 * (count + 3));
+    const start = this.#queryStarts[query];
+    const length = this.#queryStarts[query + 1] - start;
+    const ptr = memory.ptr('queries') + 4 * start;
+    kernels.jaccardGathered(ptr, length, memory.ptr('sets'), memory.ptr('starts'), ids, count, scores);
+    kernels.rank(scores, ids, 0, count, size, heap, 0);
+  }
+}
+
+/** Sets with their elements in order, each once. */
+function checkSets(subject: string, value: unknown): Uint32Array[] {
+  if (!Array.isArray(value)) {
+    throw typeError(
+      'ERR_ARGUMENT_TYPE',
+      `${subject}: expected an array of Uint32Arrays, got ${describe(value)}`,
+    );
+  }
+  return Array.from(value, (set, i) =>
+    distinct(checkWords(value.length === 1 ? subject : `${subject}[${i}]`, set)),
+  );
+}
+
+/** Where sets start that stand one behind the other from `first` on, and where the last one ends. */
+function startsOf(sets: readonly Uint32Array[], first: number): number[] {
+  const starts = [first];
+  for (const set of sets) starts.push(starts[starts.length - 1] + set.length);
+  return starts;
+}
