@@ -93,9 +93,9 @@ const WIDER = 0.6;
 const WIDEST = 1;
 /** First step by which a setting that is met with room to spare is narrowed, and how many are tried. */
 const EPSILON_STEP = 0.4;
-const MOST_TRIES = 6;
+const MOST_TRIES = 4;
 /** A bound this wide loses no neighbor that is worth a word: it stands for the truth where an exact scan is dear. */
-const TRUTH: Settings = { probes: 2 ** 31, epsilon: 4, patience: 0, keep: 0 };
+const TRUTH: Settings = { probes: 2 ** 31, epsilon: 3.7, patience: 0, keep: 0 };
 /** Rows × floats × queries up to which the truth is computed by exact scans. */
 const EXACT_WORK = 4e8;
 const DEFAULT_K = 10;
@@ -105,6 +105,8 @@ const CONFIDENCE = 1.645;
 const TRIAL_WEIGHT = 3;
 /** Recall that a second stage may cost. */
 const SECOND_STAGE_LOSS = 0.005;
+/** Queries that the wide pass sees at least; it sees half of them, since what it predicts is then measured on all. */
+const GRID_SAMPLE = 100;
 /** More than this share of the cells for a recall of 0.95: the data has no structure that cells could use. */
 const STRUCTURELESS = 0.4;
 
@@ -205,7 +207,7 @@ export class Tuner {
     const targets = options.recall === undefined ? TARGETS : [options.recall];
     const sample = this.#draw(k, options.sample ?? sampleSize(engine.size), queries);
     const size = sample.queries.length;
-    const grid = this.#grid(sample);
+    const grid = this.#grid(firstOf(sample, Math.max(GRID_SAMPLE, size >> 1)));
     const settings = targets.map((target) => this.#settle(sample, grid, target));
     if (size > 0) {
       const others = (this.#tuned.get(k) ?? []).filter((old) => !targets.includes(old.target));
@@ -553,6 +555,12 @@ function costOf(work: ReturnType<Tunable['counters']>, engine: Tunable): number 
     work.refined * (0.01 + 0.04 * dims) +
     work.ranked * (far + 0.004 + rowBytes * 4e-5)
   );
+}
+
+/** The first queries of a sample. */
+function firstOf(sample: Sample, count: number): Sample {
+  const queries = sample.queries.slice(0, count);
+  return { ...sample, queries, truth: sample.truth.subarray(0, queries.length * sample.k) };
 }
 
 function sampleSize(rows: number): number {

@@ -67,10 +67,10 @@ describe('tune', () => {
   it('serves other numbers of neighbors than it measured', () => {
     index.tune();
     for (const [k, least] of [
-      [1, 0.93],
-      [5, 0.93],
-      [40, 0.9],
-      [200, 0.8],
+      [1, 0.98], // measured 1
+      [5, 0.98], // 0.99
+      [40, 0.98], // 0.993
+      [200, 0.92], // 0.932
     ]) {
       expect(recallOver(index, vectors, held.slice(0, 60 * 24), { k, recall: 0.95 })).toBeGreaterThanOrEqual(
         least,

@@ -184,7 +184,7 @@ describe('an index that runs out of memory', () => {
   it('answers as before when an add does not fit, wherever it stops', () => {
     const vectors = normals(600 * 16, 150);
     const queries = normals(5 * 16, 151);
-    for (let maxBytes = 500_000; maxBytes < 1_000_000; maxBytes += 29_000) {
+    for (let maxBytes = 500_000; maxBytes < 1_000_000; maxBytes += 61_000) {
       for (const batch of [1, 50]) {
         const index = VectorIndex.from(vectors, {
           dimensions: 16,

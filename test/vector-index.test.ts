@@ -271,7 +271,7 @@ describe('inner product', () => {
         expect(recall).toBeGreaterThanOrEqual(0.98); // measured 0.997
       }
       index.build();
-      expect(recallOver(index, all, queries, { recall: 0.99 })).toBeGreaterThanOrEqual(0.98); // measured 1
+      expect(recallOver(index, all, queries, { recall: 0.99 })).toBeGreaterThanOrEqual(0.98); // measured 0.993
     }
   });
 
@@ -297,13 +297,14 @@ describe('int8 rows', () => {
       exact: true,
       truth: truthOf(vectors, queries, 64, metric),
     }).recall;
-    expect(recall).toBeGreaterThanOrEqual(0.93);
+    expect(recall).toBeGreaterThanOrEqual(0.96); // measured 0.973, 0.983 and 0.990
     for (const target of [0.9, 0.95]) {
       const own = bytes.evaluate(queries, {
         recall: target,
         truth: truthOf(vectors, queries, 64, metric),
       }).recall;
-      expect(own).toBeGreaterThanOrEqual(target - 0.05);
+      // Tuned on the rounded rows: measured 0.915 to 0.927, and 0.948 to 0.968.
+      expect(own).toBeGreaterThanOrEqual(target - 0.012);
     }
   });
 });
@@ -345,9 +346,9 @@ describe('build', () => {
     expect(plain.cells).toBe(32);
     const way = { probes: 4, epsilon: 2.5 };
     const least = recallOver(plain, vectors, queries, way);
-    expect(least).toBeGreaterThanOrEqual(0.6);
+    expect(least).toBeGreaterThanOrEqual(0.95); // measured 0.965, trained 1
     expect(recallOver(trained, vectors, queries, way)).toBeGreaterThan(least);
-    expect(recallOver(plain, vectors, queries, { recall: 0.95 })).toBeGreaterThanOrEqual(0.94);
+    expect(recallOver(plain, vectors, queries, { recall: 0.95 })).toBeGreaterThanOrEqual(0.96); // 0.973
   });
 
   it('ranks centres through their codes, alone and by groups, without losing cells', () => {
@@ -383,6 +384,41 @@ describe('build', () => {
     index.build({ cells: 16, refine: false });
     expect(index.stats().refined).toBe(false);
     expect(recallOver(index, all, own, { probes: 16, epsilon: 3 })).toBeGreaterThanOrEqual(0.97);
+  });
+
+  it('codes long rows by their principal components where it is told to, and finds what it should', () => {
+    // 40 directions in 300 dimensions, and a little noise.
+    const dimensions = 300;
+    const narrow = clumpedRows(2330, 40, 30, 0.5, 98);
+    const basis = normals(40 * dimensions, 99);
+    const all = normals(2330 * dimensions, 97).map((x) => x / 10);
+    for (let row = 0; row < 2330; row++) {
+      for (let p = 0; p < 40; p++) {
+        for (let i = 0; i < dimensions; i++) {
+          all[row * dimensions + i] += narrow[row * 40 + p] * basis[p * dimensions + i];
+        }
+      }
+    }
+    const vectors = all.slice(0, 2200 * dimensions);
+    const later = all.slice(2200 * dimensions, 2300 * dimensions);
+    const queries = rowsOf(all, 2300, dimensions);
+    for (const principal of [true, false]) {
+      const index = VectorIndex.from(vectors, { dimensions, principal });
+      expect('matrix' in index.memoryUsage()).toBe(principal);
+      const again = VectorIndex.from(vectors, { dimensions, principal });
+      expect(again.searchBatch(queries)).toEqual(index.searchBatch(queries));
+      expect(recallOver(index, vectors, queries, { recall: 0.95 })).toBeGreaterThanOrEqual(0.92); // LEAST
+      index.add(later);
+      const whole = concat(vectors, later);
+      expect(recallOver(index, whole, queries, { recall: 0.99 })).toBeGreaterThanOrEqual(0.97); // LEAST
+      expectNearest(
+        index.search(rowAt(later, 3, dimensions), { exact: true }),
+        whole,
+        rowAt(later, 3, dimensions),
+        10,
+        'euclidean',
+      );
+    }
   });
 
   it('again forgets the settings of the build before', () => {
