@@ -407,10 +407,10 @@ describe('build', () => {
       expect('matrix' in index.memoryUsage()).toBe(principal);
       const again = VectorIndex.from(vectors, { dimensions, principal });
       expect(again.searchBatch(queries)).toEqual(index.searchBatch(queries));
-      expect(recallOver(index, vectors, queries, { recall: 0.95 })).toBeGreaterThanOrEqual(0.92); // LEAST
+      expect(recallOver(index, vectors, queries, { recall: 0.95 })).toBeGreaterThanOrEqual(0.95); // measured 0.977 and 0.960
       index.add(later);
       const whole = concat(vectors, later);
-      expect(recallOver(index, whole, queries, { recall: 0.99 })).toBeGreaterThanOrEqual(0.97); // LEAST
+      expect(recallOver(index, whole, queries, { recall: 0.99 })).toBeGreaterThanOrEqual(0.98); // 1 and 0.993
       expectNearest(
         index.search(rowAt(later, 3, dimensions), { exact: true }),
         whole,
