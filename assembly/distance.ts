@@ -76,24 +76,19 @@ function of4(dot: bool, query: usize, p0: usize, p1: usize, p2: usize, p3: usize
   return dot ? dotOf4(query, p0, p1, p2, p3, bytes) : squaredL2Of4(query, p0, p1, p2, p3, bytes);
 }
 
+// A tail repeats its first row, so that no load leaves the rows. (One loop for whole fours and the tail: three predictable
+// branches a four, and half the code.)
 // @ts-ignore: decorator
 @inline
 function contiguous(dot: bool, query: usize, rows: usize, count: u32, stride: u32, out: usize): void {
   const bytes = (<usize>stride) << 2;
-  let left = count;
-  for (; left >= 4; left -= 4) {
-    const p1 = rows + bytes;
-    const p2 = p1 + bytes;
-    const p3 = p2 + bytes;
-    v128.store(out, of4(dot, query, rows, p1, p2, p3, bytes));
-    rows = p3 + bytes;
-    out += 16;
-  }
-  if (left) {
-    // A tail repeats its first row, so that no load leaves the rows.
+  for (let left = <i32>count; left > 0; left -= 4) {
     const p1 = left > 1 ? rows + bytes : rows;
-    const p2 = left > 2 ? p1 + bytes : rows;
-    storeLanes(out, of4(dot, query, rows, p1, p2, rows, bytes), left);
+    const p2 = left > 2 ? rows + (bytes << 1) : rows;
+    const p3 = left > 3 ? rows + bytes * 3 : rows;
+    storeLanes(out, of4(dot, query, rows, p1, p2, p3, bytes), left);
+    rows += bytes << 2;
+    out += 16;
   }
 }
 
@@ -101,21 +96,14 @@ function contiguous(dot: bool, query: usize, rows: usize, count: u32, stride: u3
 @inline
 function gathered(dot: bool, query: usize, rows: usize, ids: usize, count: u32, stride: u32, out: usize): void {
   const bytes = (<usize>stride) << 2;
-  let left = count;
-  for (; left >= 4; left -= 4) {
-    const p0 = rows + <usize>load<u32>(ids) * bytes;
-    const p1 = rows + <usize>load<u32>(ids, 4) * bytes;
-    const p2 = rows + <usize>load<u32>(ids, 8) * bytes;
-    const p3 = rows + <usize>load<u32>(ids, 12) * bytes;
-    v128.store(out, of4(dot, query, p0, p1, p2, p3, bytes));
-    ids += 16;
-    out += 16;
-  }
-  if (left) {
+  for (let left = <i32>count; left > 0; left -= 4) {
     const p0 = rows + <usize>load<u32>(ids) * bytes;
     const p1 = left > 1 ? rows + <usize>load<u32>(ids, 4) * bytes : p0;
     const p2 = left > 2 ? rows + <usize>load<u32>(ids, 8) * bytes : p0;
-    storeLanes(out, of4(dot, query, p0, p1, p2, p0, bytes), left);
+    const p3 = left > 3 ? rows + <usize>load<u32>(ids, 12) * bytes : p0;
+    storeLanes(out, of4(dot, query, p0, p1, p2, p3, bytes), left);
+    ids += 16;
+    out += 16;
   }
 }
 

@@ -46,7 +46,7 @@ export function sum4i(a: v128, b: v128, c: v128, e: v128): v128 {
 /** Stores the first `count` (1 to 4) lanes. */
 // @ts-ignore: decorator
 @inline
-export function storeLanes(out: usize, v: v128, count: u32): void {
+export function storeLanes(out: usize, v: v128, count: i32): void {
   if (count >= 4) {
     v128.store(out, v);
     return;
