@@ -158,6 +158,23 @@ export class Engine implements Tunable {
     return trial;
   }
 
+  /** Names of the regions that are held now. */
+  get regions(): ReadonlySet<string> {
+    return new Set(Object.keys(this.plan.memory.usage()));
+  }
+
+  /** What a build that did not end leaves: all rows in one cell, coded anew, and no region but those held before it. */
+  fallBack(held: ReadonlySet<string>): void {
+    for (const region of this.regions) if (!held.has(region)) this.plan.release(region);
+    this.start(false);
+    this.rows.openChunk();
+    this.#built = false;
+    this.#cells.reset();
+    this.#cells.layOut(Uint32Array.of(this.size));
+    this.#fill(0, 0, this.size);
+    this.rows.closeChunk();
+  }
+
   /** Trains `cells` centres and sorts rows and codes into their cells. */
   *sort(cells: number, train: boolean): Generator<Progress> {
     const rows = this.size;

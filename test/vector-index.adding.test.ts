@@ -217,4 +217,38 @@ describe('an index that runs out of memory', () => {
       }
     }
   });
+
+  it('has all rows in one cell after a build that does not fit, and answers from there', () => {
+    const vectors = normals(3000 * 16, 152);
+    const queries = normals(5 * 16, 153);
+    const way = { probes: 1000, epsilon: 30 }; // 30 deviations: nothing is filtered that matters
+    let refused = 0;
+    for (let maxBytes = 450_000; maxBytes < 1_200_000; maxBytes += 53_000) {
+      for (const storage of ['f32', 'int8'] as const) {
+        let index: VectorIndex;
+        try {
+          index = new VectorIndex({ dimensions: 16, maxBytes, storage });
+          index.add(vectors);
+          index.build({ cells: 8, tune: false });
+        } catch {
+          continue; // too little for the beginning
+        }
+        const exactly = index.searchBatch(queries, { exact: true });
+        const before = index.searchBatch(queries, way);
+        try {
+          index.build({ cells: 1000, refine: true, tune: false });
+          continue;
+        } catch (error) {
+          expect((error as { code?: string }).code).toBe('ERR_OUT_OF_MEMORY');
+          refused++;
+        }
+        expect(index.cells).toBe(1);
+        expect(index.size).toBe(3000);
+        expect(index.stats()).toMatchObject({ largestCell: 3000, refined: false });
+        expect(index.searchBatch(queries, { exact: true })).toEqual(exactly);
+        expect(index.searchBatch(queries, way)).toEqual(before);
+      }
+    }
+    expect(refused).toBeGreaterThan(3);
+  });
 });
