@@ -14,6 +14,7 @@ export { probeKeys } from './probe';
 export { keys, margins, packPlanes, signBits } from './project';
 export { quantizeRows, restoreRows } from './quantize';
 export { drain, fillHeap, offer, rank, rankBlock, rankGathered, rankRows } from './rank';
+export { noteSlots, packRun } from './remove';
 export { hadamard, rotate } from './rotate';
 export { padCodes, sampleKeys } from './sample';
 export { chooseCells, prepare, rankFound, scanCells, search, searchExact, searchMany } from './search';

@@ -9,8 +9,9 @@ export enum Plan {
   Rows, //          f32 × rows × Stride, or the int8 records of quantize.ts
   RowBytes, //      bytes from row to row
   Int8, //          1 when rows are int8 records
-  Labels, //        u32 × rows: id of the row at this position
-  RowCount,
+  Labels, //        u32 × rows: id of the row at this position, 2^32 - 1 when it was removed
+  RowCount, //      positions: live rows and removed ones
+  DeadCount, //     removed ones among them
   Dot, //           1: ranked by minus the inner product, else by squared Euclidean distance
   NormBound, //     f32, of Dot: the squared norm that rows were extended to
   // transform into the coded space

@@ -46,6 +46,7 @@ function rankRowsAt(plan: usize, positions: usize, count: u32): void {
       const score = load<f32>(out + ((<usize>j) << 2));
       if (score > load<f32>(heap)) continue;
       const id = load<u32>(labels + ((<usize>load<u32>(s + ((<usize>j) << 2))) << 2));
+      // A removed row's slot is empty, so it does not come here.
       if (isFarther(load<f32>(heap), load<u32>(heap, 4), score, id)) offerBounded(heap, k, score, id);
     }
   }
@@ -217,7 +218,17 @@ export function searchMany(plan: usize, queries: usize, count: u32, ids: usize, 
   put(plan, Plan.Query, own);
 }
 
-/** Ranks every row exactly: the truth. Settings: K alone. */
+/** Puts removed rows behind all others: score infinity where the label is 2^32 - 1. Up to three more are overwritten. */
+function hideRemoved(labels: usize, scores: usize, count: u32): void {
+  const none = i32x4.splat(-1);
+  const infinite = f32x4.splat(Infinity);
+  for (let i: usize = 0, end = (<usize>count) << 2; i < end; i += 16) {
+    const removed = i32x4.eq(v128.load(labels + i), none);
+    v128.store(scores + i, v128.bitselect(infinite, v128.load(scores + i), removed));
+  }
+}
+
+/** Ranks every live row exactly: the truth. Settings: K alone, at most as many as there are live rows. */
 export function searchExact(plan: usize): u32 {
   const query = get(plan, Plan.Query);
   const stride = <u32>get(plan, Plan.Stride);
@@ -225,6 +236,7 @@ export function searchExact(plan: usize): u32 {
   const heap = get(plan, Plan.Heap);
   const scores = get(plan, Plan.Scores);
   const count = <u32>get(plan, Plan.RowCount);
+  const dead = <u32>get(plan, Plan.DeadCount);
   const k = <u32>get(plan, Plan.K);
   const byDot = get(plan, Plan.Dot) != 0;
   const rowBytes = get(plan, Plan.RowBytes);
@@ -247,9 +259,10 @@ export function searchExact(plan: usize): u32 {
     } else {
       squaredL2(query, rows, n, stride, scores);
     }
+    if (dead) hideRemoved(labels + ((<usize>i) << 2), scores, n);
     size = rank(scores, labels + ((<usize>i) << 2), 0, n, k, heap, size);
     rows += rowBytes << 8;
   }
-  put(plan, Plan.RowsRanked, count);
+  put(plan, Plan.RowsRanked, count - dead);
   return size;
 }

@@ -37,6 +37,9 @@ const GROUP_LOSS = 1.002;
  * The Voronoi hash: centres, the cell directory and the blocks of codes, in the regions `centres`, `centreBlocks`,
  * `groupCentres`, `groupStarts`, `directory` and `blocks` (layouts: assembly/plan.ts and encode.ts).
  *
+ * Once a row is removed, `slots` tells the slot of every position (assembly/remove.ts) and `owners` the cell of every
+ * block, so that the next is found at once; both are kept up to date from then on, until the next layout.
+ *
  * A cell is one contiguous run of blocks. A run that is full moves to the end with half as much room again, so a probe
  * stays one sequential scan and no chain has to be followed; the room it leaves is given back by the next build.
  */
@@ -178,7 +181,7 @@ export class Cells {
     const directory = plan.reserve('directory', sizes.length * 16) >>> 2;
     let blocks = 0;
     for (const size of sizes) blocks += Math.ceil(size / SLOTS);
-    plan.release('blocks');
+    for (const name of ['blocks', 'slots', 'owners']) plan.release(name);
     const region = plan.reserve('blocks', Math.max(1, blocks) * this.blockBytes);
     this.#blocks = blocks;
     let first = 0;
@@ -196,6 +199,7 @@ export class Cells {
     const plan = this.#plan;
     let entry = (plan.ptr('directory') >>> 2) + cell * 4;
     const used = plan.memory.u32[entry + 1];
+    if (plan.ptr('slots')) plan.reserve('slots', (position + rows) * 4);
     this.#makeRoom(cell, used + rows);
     const { memory, kernels } = plan;
     entry = (plan.ptr('directory') >>> 2) + cell * 4;
@@ -211,6 +215,96 @@ export class Cells {
     );
     memory.u32[entry + 1] = used + rows;
     memory.u32[entry + 3] += rows;
+    this.#note(cell, used);
+  }
+
+  /** Makes sure that `remove` can find every row. Throws where there is no memory for it; then nothing has changed. */
+  locate(positions: number): void {
+    const plan = this.#plan;
+    if (plan.ptr('slots')) return;
+    plan.reserve('owners', this.#blocks * 4);
+    try {
+      plan.reserve('slots', positions * 4);
+    } catch (error) {
+      plan.release('owners');
+      throw error;
+    }
+    for (let cell = 0; cell < this.count; cell++) this.#note(cell, 0);
+  }
+
+  /** Empties the slot of the row at a position; packs its cell's run when more than a quarter of the slots are empty. */
+  remove(position: number): void {
+    const plan = this.#plan;
+    const { memory, kernels } = plan;
+    const slot = memory.u32[(plan.ptr('slots') >>> 2) + position];
+    const block = Math.floor(slot / SLOTS);
+    const cell = memory.u32[(plan.ptr('owners') >>> 2) + block];
+    kernels.clearSlot(plan.ptr('blocks') + block * this.blockBytes, this.codeBytes, slot % SLOTS);
+    const entry = (plan.ptr('directory') >>> 2) + cell * 4;
+    memory.u32[entry + 3]--;
+    const used = memory.u32[entry + 1];
+    if ((used - memory.u32[entry + 3]) * 4 > used) this.#pack(cell);
+  }
+
+  /** Makes sure that one more row can be appended to a cell, as `append` will have it. */
+  reserve(cell: number): void {
+    this.#makeRoom(cell, this.#plan.memory.u32[(this.#plan.ptr('directory') >>> 2) + cell * 4 + 1] + 1);
+  }
+
+  /**
+   * Leaves out empty slots and the room between runs, after rows have moved: `moved` gives the new position of each old
+   * one.
+   */
+  compact(moved: Uint32Array): void {
+    const plan = this.#plan;
+    const { u32, u8 } = plan.memory;
+    const directory = plan.ptr('directory') >>> 2;
+    const region = plan.ptr('blocks');
+    for (const name of ['slots', 'owners']) plan.release(name);
+    const order = Uint32Array.from({ length: this.count }, (_, cell) => cell).sort(
+      (a, b) => u32[directory + a * 4] - u32[directory + b * 4],
+    );
+    let blocks = 0;
+    for (const cell of order) {
+      this.#pack(cell);
+      const entry = directory + cell * 4;
+      const held = Math.ceil(u32[entry + 1] / SLOTS);
+      const from = region + u32[entry] * this.blockBytes;
+      u8.copyWithin(region + blocks * this.blockBytes, from, from + held * this.blockBytes);
+      u32[entry] = blocks;
+      u32[entry + 2] = held;
+      blocks += held;
+      this.#slots(cell, (row) => {
+        u32[row] = moved[u32[row]];
+      });
+    }
+    this.#blocks = blocks;
+    plan.memory.trim('blocks', blocks * this.blockBytes);
+  }
+
+  /** Moves rows from the end of a cell's run to its empty slots. */
+  #pack(cell: number): void {
+    const plan = this.#plan;
+    const { u32 } = plan.memory;
+    const entry = (plan.ptr('directory') >>> 2) + cell * 4;
+    if (u32[entry + 1] === u32[entry + 3]) return;
+    const run = plan.ptr('blocks') + u32[entry] * this.blockBytes;
+    const slots = plan.ptr('slots');
+    u32[entry + 1] =
+      plan.kernels.packRun(run, this.codeBytes, u32[entry + 1], slots, u32[entry] * SLOTS) >>> 0;
+  }
+
+  /** Brings `slots` and `owners` up to date for a cell's run, from a slot on. */
+  #note(cell: number, from: number): void {
+    const plan = this.#plan;
+    const slots = plan.ptr('slots');
+    if (!slots) return;
+    const { u32 } = plan.memory;
+    const [first, used, held] = u32.subarray((plan.ptr('directory') >>> 2) + cell * 4);
+    const run = plan.ptr('blocks') + first * this.blockBytes;
+    plan.kernels.noteSlots(run, this.codeBytes, from, used, slots, first * SLOTS);
+    const owners = plan.ptr('owners') >>> 2;
+    if (from === 0) u32.fill(cell, owners + first, owners + first + held);
   }
 
   /** The directory as it is, for `restore`. */
@@ -242,11 +336,11 @@ export class Cells {
     return Uint32Array.from({ length: this.count }, (_, cell) => this.#plan.memory.u32[entry + cell * 4 + 3]);
   }
 
-  /** The cell of every row, by the id at its position. */
-  cellsOf(labels: Uint32Array): Uint32Array {
+  /** The cell of every live row, by the id at its position; of removed ids 0. */
+  cellsOf(labels: Uint32Array, ids: number): Uint32Array {
     const plan = this.#plan;
     const { u32 } = plan.memory;
-    const cells = new Uint32Array(labels.length);
+    const cells = new Uint32Array(ids);
     for (let cell = 0; cell < this.count; cell++) {
       this.#slots(cell, (row) => {
         if (u32[row] !== NO_ROW) cells[labels[u32[row]]] = cell;
@@ -309,6 +403,12 @@ export class Cells {
       const block = plan.ptr('blocks') + (first + Math.floor(slot / SLOTS)) * this.blockBytes;
       visit(((block + this.codeBytes) >>> 2) + 64 + (slot % SLOTS));
     }
+  }
+
+  /** Whether a cell has outgrown the others, where there are so many rows in all. */
+  isLarge(cell: number, rows: number): boolean {
+    const size = this.#plan.memory.u32[(this.#plan.ptr('directory') >>> 2) + cell * 4 + 3];
+    return size > Math.max(LEAST_SPLIT, (SPLIT_FACTOR * rows) / this.count);
   }
 
   /** Splits cells that have outgrown the others, by two steps of 2-means; `floats` gives the address of a row. */
@@ -380,7 +480,9 @@ export class Cells {
       const centreBlocks = (Math.ceil((added + 1) / SLOTS) + 1) * (dims * 8 + FACTOR_BYTES);
       plan.reserve('centreBlocks', centreBlocks);
       plan.reserve('groupStarts', (added + 2) * 4);
-      plan.reserve('blocks', (this.#blocks + 2 * Math.ceil(rows / SLOTS) + 2) * this.blockBytes);
+      const blocks = this.#blocks + 2 * Math.ceil(rows / SLOTS) + 2;
+      plan.reserve('blocks', blocks * this.blockBytes);
+      if (plan.ptr('owners')) plan.reserve('owners', blocks * 4);
       this.#reserveScratch(added + 1);
       const centres = plan.reserve('centres', (added + 1) * bytes);
       memory.u8.copyWithin(
@@ -423,6 +525,7 @@ export class Cells {
     const room = Math.max(needed, held + (held >>> 1), 1);
     const last = plan.memory.u32[entry] + held === this.#blocks;
     const first = last ? plan.memory.u32[entry] : this.#blocks;
+    if (plan.ptr('owners')) plan.reserve('owners', (first + room) * 4);
     const region = plan.reserve('blocks', (first + room) * this.blockBytes);
     const { memory, kernels } = plan;
     const words = (plan.ptr('directory') >>> 2) + cell * 4;
@@ -436,6 +539,7 @@ export class Cells {
     memory.u32[words] = first;
     memory.u32[words + 2] = room;
     this.#blocks = first + room;
+    this.#note(cell, 0);
   }
 
   /** Moves the emptiest cells to sample rows, drawn in proportion to how much farther than the mean they lie. */

@@ -56,6 +56,29 @@ export function checkInteger(subject: string, value: unknown, min: number, max: 
   return value;
 }
 
+/** One id or a list of them, each of the `count` given out so far, or an error that names the first that is not. */
+export function checkIds(subject: string, value: unknown, count: number): ArrayLike<number> {
+  const ids = typeof value === 'number' ? [value] : (value as ArrayLike<number>);
+  if (typeof ids !== 'object' || ids === null || !Number.isInteger(ids.length) || ids.length < 0) {
+    throw typeError(
+      'ERR_ARGUMENT_TYPE',
+      `${subject}: expected an id or an array of ids, got ${describe(value)}`,
+    );
+  }
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i];
+    if (typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < count) continue;
+    const place = typeof value === 'number' ? '' : ` at place ${i}`;
+    const wanted =
+      count === 0 ? 'an id of the index, which has given out none' : `ids from 0 to ${count - 1}`;
+    const message = `${subject}: expected ${wanted}, got ${describe(id)}${place}`;
+    throw typeof id === 'number'
+      ? rangeError('ERR_ARGUMENT_RANGE', message)
+      : typeError('ERR_ARGUMENT_TYPE', message);
+  }
+  return ids;
+}
+
 /** A number in [min, max], or an error that names the argument. */
 export function checkNumber(subject: string, value: unknown, min: number, max: number): number {
   if (typeof value !== 'number') {

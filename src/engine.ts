@@ -66,8 +66,9 @@ export class Engine implements Tunable {
     this.#cells.reset();
   }
 
+  /** Live rows. */
   get size(): number {
-    return this.rows.count;
+    return this.rows.count - this.rows.dead;
   }
 
   get cells(): number {
@@ -101,7 +102,7 @@ export class Engine implements Tunable {
 
   /** Appends rows and, unless a build follows at once, encodes them into their cells. */
   append(vectors: Float32Array, rows: number, encode: boolean): void {
-    const first = this.size;
+    const first = this.rows.count;
     this.rows.openChunk();
     try {
       this.#append(vectors, rows, encode, first);
@@ -113,30 +114,96 @@ export class Engine implements Tunable {
   #append(vectors: Float32Array, rows: number, encode: boolean, first: number): void {
     this.rows.append(vectors, rows);
     if (!encode || rows === 0) return;
-    if (first === 0) this.#space.setMean(this.#mean());
+    if (first === 0 && !this.#built) this.#space.setMean(this.#mean());
     const before = this.#cells.snapshot();
     try {
       this.#encode(first, rows);
     } catch (error) {
       // Out of memory half-way: as if nothing had come.
       this.#cells.restore(before);
-      this.rows.truncate(first);
+      this.rows.takeBack(rows);
       throw error;
     }
-    if (this.#built) this.#cells.splitLarge((position, count) => this.rows.floats(position, count));
+    if (this.#built) this.#split();
+  }
+
+  /* ---- removing ---- */
+
+  /** Whether an id was given out and its row removed. */
+  isRemoved(id: number): boolean {
+    return id < this.rows.idCount && !this.rows.has(id);
+  }
+
+  /** The ids of the live rows, ascending. */
+  ids(): Uint32Array {
+    return this.rows.ids();
+  }
+
+  /** Removes rows by id; returns how many of them there were. */
+  remove(ids: ArrayLike<number>): number {
+    const before = this.rows.dead;
+    for (let i = 0; i < ids.length; i++) {
+      if (!this.rows.has(ids[i])) continue;
+      if (this.rows.dead === before) this.#cells.locate(this.rows.count);
+      this.#cells.remove(this.rows.position(ids[i]));
+      this.rows.remove(ids[i]);
+    }
+    return this.rows.dead - before;
+  }
+
+  /** Gives a live row another vector. */
+  update(id: number, vector: Float32Array): void {
+    const { plan } = this;
+    const position = this.rows.position(id);
+    const staged = this.rows.stage(vector);
+    let cell = 0;
+    if (this.#built) {
+      const nearest = plan.reserve('nearest cells', CHUNK_ROWS * 8);
+      this.#space.transform(staged, 1, plan.ptr('chunk'));
+      this.#cells.assign(plan.ptr('chunk'), 1, nearest, nearest + 4);
+      cell = plan.memory.u32[nearest >>> 2];
+      plan.release('nearest cells');
+    }
+    // All room first: nothing has changed yet when there is none.
+    this.#cells.locate(this.rows.count);
+    this.#cells.reserve(cell);
+    this.#cells.remove(position);
+    this.rows.replace(position);
+    this.#cells.append(cell, this.rows.floats(position, 1), position, 1);
+    if (plan.ptr('refine')) this.#refineFrom(position, 1);
+    if (this.#built && this.#cells.isLarge(cell, this.size)) this.#split();
+  }
+
+  /** Gives the room of removed rows back; returns how many there were, and the bytes that are free now. */
+  compact(): { rows: number; bytes: number } {
+    const { plan } = this;
+    const rows = this.rows.dead;
+    const before = plan.memory.reserved;
+    const moved = this.rows.compact([
+      ['refine', Math.ceil(plan.get('Dims') / 32) * 16],
+      ['refineNorms', 4],
+    ]);
+    this.#cells.compact(moved);
+    return { rows, bytes: before - plan.memory.reserved };
+  }
+
+  #split(): void {
+    this.#cells.splitLarge((position, count) => this.rows.floats(position, count));
   }
 
   /* ---- building ---- */
 
-  /** Forgets what a build made, so that the next one depends on the rows alone. */
+  /** Forgets what a build made, and the removed rows, so that the next one depends on the live rows alone. */
   start(principal: boolean): void {
+    if (this.rows.dead > 0) this.compact();
     this.dropRecords();
     this.rows.extend();
     const random = new RandomGenerator(this.#seed);
     const mean = this.#mean();
     this.#space.draw(random);
     if (principal) {
-      const floats = (id: number): number => this.rows.floats(this.rows.position(id), 1);
+      const ids = this.ids();
+      const floats = (i: number): number => this.rows.floats(this.rows.position(ids[i]), 1);
       this.#space.learn(this.size, floats, mean, random);
     } else {
       this.#space.setMean(mean);
@@ -183,11 +250,12 @@ export class Engine implements Tunable {
     // Another generator than the rotation's.
     const random = new RandomGenerator(this.#seed + 1n);
     const dims = plan.get('Dims');
-    const assigned = new Uint32Array(rows); // by id
+    const ids = this.ids();
+    const assigned = new Uint32Array(this.rows.idCount); // by id
     if (cells === 1) {
       this.#cells.reset();
     } else {
-      const sample = this.#drawSample(cells, random);
+      const sample = this.#drawSample(ids.slice(), cells, random);
       const region = plan.reserve('sample', sample.length * dims * 4);
       for (let i = 0; i < sample.length; i++) {
         const floats = this.rows.floats(this.rows.position(sample[i]), 1);
@@ -213,10 +281,10 @@ export class Engine implements Tunable {
 
     // Counting sort by cell, ids ascending inside a cell: the order depends on the rows alone, not on how they came.
     let sizes = new Uint32Array(cells);
-    for (const cell of assigned) sizes[cell]++;
+    for (const id of ids) sizes[assigned[id]]++;
     if (sizes.includes(0)) {
       const numbers = this.#cells.dropEmpty(sizes);
-      for (let id = 0; id < rows; id++) assigned[id] = numbers[assigned[id]];
+      for (const id of ids) assigned[id] = numbers[assigned[id]];
       sizes = sizes.filter((size) => size > 0);
     }
     cells = sizes.length;
@@ -224,7 +292,7 @@ export class Engine implements Tunable {
     for (let cell = 1; cell < cells; cell++) next[cell] = next[cell - 1] + sizes[cell - 1];
     const starts = next.slice();
     const order = new Uint32Array(rows);
-    for (let id = 0; id < rows; id++) order[next[assigned[id]]++] = id;
+    for (const id of ids) order[next[assigned[id]]++] = id;
     this.rows.reorder(order);
     this.#built = true;
     this.#settings = null;
@@ -236,16 +304,15 @@ export class Engine implements Tunable {
     this.rows.closeChunk();
   }
 
-  /** Ids in random order, as many as training wants. */
-  #drawSample(cells: number, random: RandomGenerator): Uint32Array {
-    const rows = this.size;
+  /** Some of the ids in random order, as many as training wants; `ids` is shuffled. */
+  #drawSample(ids: Uint32Array, cells: number, random: RandomGenerator): Uint32Array {
+    const rows = ids.length;
     const wanted = Math.max(
       LEAST_SAMPLE,
       LEAST_SAMPLE_PER_CELL * cells,
       Math.min(SAMPLE_PER_CELL * cells, MOST_SAMPLE),
     );
     const size = Math.max(cells, Math.min(rows, wanted));
-    const ids = Uint32Array.from({ length: rows }, (_, id) => id);
     for (let i = 0; i < size; i++) {
       const j = i + random.integer(rows - i);
       const id = ids[i];
@@ -257,12 +324,13 @@ export class Engine implements Tunable {
 
   /** The mean of evenly spaced rows. */
   #mean(): Float64Array {
-    const rows = this.size;
+    const ids = this.ids();
+    const rows = ids.length;
     const count = Math.min(rows, MEAN_ROWS);
     const { stride } = this;
     const mean = new Float64Array(stride);
     for (let i = 0; i < count; i++) {
-      const at = this.rows.floats(this.rows.position(Math.floor((i * rows) / count)), 1) >>> 2;
+      const at = this.rows.floats(this.rows.position(ids[Math.floor((i * rows) / count)]), 1) >>> 2;
       const { f32 } = this.plan.memory;
       for (let j = 0; j < stride; j++) mean[j] += f32[at + j];
     }
@@ -443,9 +511,9 @@ export class Engine implements Tunable {
 
   /** The cell of every id. */
   cellsOfRows(): Uint32Array {
-    return this.#cells.cellsOf(
-      this.plan.memory.u32.slice(this.plan.ptr('labels') >>> 2).subarray(0, this.size),
-    );
+    const labels = this.plan.ptr('labels') >>> 2;
+    const { count, idCount } = this.rows;
+    return this.#cells.cellsOf(this.plan.memory.u32.subarray(labels, labels + count), idCount);
   }
 
   /** All cells, those nearest to a query first. */

@@ -221,6 +221,8 @@ export interface Kernels {
   moveCentres(sums: number, counts: number, cells: number, dims: number, centres: number): void;
   clearBlock(block: number, codeBytes: number): void;
   clearSlot(block: number, codeBytes: number, slot: number): void;
+  noteSlots(run: number, codeBytes: number, from: number, to: number, slots: number, firstSlot: number): void;
+  packRun(run: number, codeBytes: number, used: number, slots: number, firstSlot: number): number;
   encode(
     rotated: number,
     centre: number,

@@ -70,6 +70,13 @@ export class LinearMemory {
     return parts;
   }
 
+  /** Bytes of all regions. */
+  get reserved(): number {
+    let bytes = 0;
+    for (const region of this.#regions.values()) bytes += region.bytes;
+    return bytes;
+  }
+
   /**
    * Address of a region of at least `bytes`, old contents kept. A region that must grow takes at least a quarter more
    * than it had, so that many small additions copy each byte a bounded number of times; a new one is exactly `bytes`.
@@ -87,6 +94,12 @@ export class LinearMemory {
     if (old && old.ptr !== region.ptr) this.u8.copyWithin(region.ptr, old.ptr, old.ptr + old.bytes);
     this.#regions.set(name, region);
     return region.ptr;
+  }
+
+  /** Gives the end of a region back for others to use: what lies behind its first `bytes`. */
+  trim(name: string, bytes: number): void {
+    const region = this.#regions.get(name);
+    if (region) region.bytes = Math.min(region.bytes, roundUp(bytes));
   }
 
   /** Gives a region's bytes back for others to use. Its contents are lost. */

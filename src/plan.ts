@@ -7,6 +7,7 @@ export type PlanField =
   | 'RowBytes'
   | 'Int8'
   | 'RowCount'
+  | 'DeadCount'
   | 'Dot'
   | 'NormBound'
   | 'Dims'

@@ -9,10 +9,12 @@ export type Storage = 'f32' | 'int8';
 const LEAST_STRIDE = 16;
 /** Lengths that differ from 1 by less are not kept beside unit rows. */
 const UNIT_TOLERANCE = 1e-6;
+/** The label of a removed row's position, and the position of a removed row's id. */
+const NONE = 0xffffffff;
 
 /**
  * The stored rows: regions `rows`, `labels` (id of a position) and `positions` (position of an id), and `lengths` where
- * cosine rows did not come with length 1.
+ * cosine rows did not come with length 1. A removed row keeps its position until `compact`, and its id for ever.
  *
  * The engine ranks by squared Euclidean distance, so rows are stored in the shape that makes this the right order: as
  * given (euclidean), scaled to length 1 (cosine: |x - y|² = 2 (1 - cos)), or extended by one coordinate to a common norm
@@ -27,6 +29,8 @@ export class Rows {
   #plan: EnginePlan;
   /** Inner product: the squared norm that rows are extended to. */
   #squaredNorm = 0;
+  /** Ids given out so far. */
+  #idCount = 0;
 
   constructor(plan: EnginePlan, dimensions: number, metric: Metric, storage: Storage) {
     this.#plan = plan;
@@ -45,8 +49,19 @@ export class Rows {
     plan.memory.f32.fill(0, plan.ptr('query') >>> 2, (plan.ptr('query') >>> 2) + this.stride);
   }
 
+  /** Positions: live rows and removed ones. */
   get count(): number {
     return this.#plan.get('RowCount');
+  }
+
+  /** Removed rows that still have a position. */
+  get dead(): number {
+    return this.#plan.get('DeadCount');
+  }
+
+  /** Ids given out so far: the next row's. */
+  get idCount(): number {
+    return this.#idCount;
   }
 
   /** Squared norm that rows are extended to. */
@@ -69,7 +84,9 @@ export class Rows {
     const plan = this.#plan;
     const first = this.count;
     const rowBytes = plan.get('RowBytes');
+    const firstId = this.#idCount;
     this.#reserve(first + rows, rowBytes);
+    plan.reserve('positions', (firstId + rows) * 4);
     if (this.metric === 'inner-product' && first === 0) this.#raiseNorm(vectors, rows);
     for (let row = 0; row < rows; row += CHUNK_ROWS) {
       const count = Math.min(CHUNK_ROWS, rows - row);
@@ -77,7 +94,8 @@ export class Rows {
       const target =
         this.storage === 'int8' ? plan.ptr('coming rows') : plan.ptr('rows') + (first + row) * rowBytes;
       this.#copy(vectors, row, count, target);
-      this.#shape(target, count, row, first + row);
+      this.#shape(target, count, row);
+      if (this.metric === 'cosine' && this.#reserveLengths(count)) this.#keepLengths(count, first + row);
       if (this.storage === 'int8') {
         plan.kernels.quantizeRows(
           target,
@@ -91,16 +109,108 @@ export class Rows {
     const { u32 } = plan.memory;
     const labels = plan.ptr('labels') >>> 2;
     const positions = plan.ptr('positions') >>> 2;
-    for (let id = first; id < first + rows; id++) {
-      u32[labels + id] = id;
-      u32[positions + id] = id;
+    for (let i = 0; i < rows; i++) {
+      u32[labels + first + i] = firstId + i;
+      u32[positions + firstId + i] = first + i;
     }
     plan.set('RowCount', first + rows);
+    this.#idCount = firstId + rows;
   }
 
-  /** Forgets the rows from `count` on, which nothing else refers to yet. */
-  truncate(count: number): void {
-    this.#plan.set('RowCount', count);
+  /** Forgets the last rows, which nothing else refers to yet, and their ids. */
+  takeBack(rows: number): void {
+    this.#plan.set('RowCount', this.count - rows);
+    this.#idCount -= rows;
+  }
+
+  /** Whether an id is that of a live row. */
+  has(id: number): boolean {
+    return id < this.#idCount && this.position(id) !== NONE;
+  }
+
+  /** The ids of the live rows, ascending. */
+  ids(): Uint32Array {
+    const { u32 } = this.#plan.memory;
+    const positions = this.#plan.ptr('positions') >>> 2;
+    const ids = new Uint32Array(this.count - this.dead);
+    let live = 0;
+    for (let id = 0; id < this.#idCount; id++) if (u32[positions + id] !== NONE) ids[live++] = id;
+    return ids;
+  }
+
+  /** Takes the name from a live row: it is no answer any more. Its place stays. */
+  remove(id: number): void {
+    const plan = this.#plan;
+    const { u32 } = plan.memory;
+    const place = (plan.ptr('positions') >>> 2) + id;
+    u32[(plan.ptr('labels') >>> 2) + u32[place]] = NONE;
+    u32[place] = NONE;
+    plan.set('DeadCount', this.dead + 1);
+  }
+
+  /** Checks a vector and brings it into the shape of the rows; returns its address, in `coming row`, for `replace`. */
+  stage(vector: Float32Array): number {
+    const plan = this.#plan;
+    const at = plan.reserve('coming row', this.stride * 4);
+    this.#copy(vector, 0, 1, at);
+    this.#shape(at, 1, 0, 'vector');
+    if (this.metric === 'cosine') this.#reserveLengths(1);
+    return at;
+  }
+
+  /** Writes what was staged last over the row at a position. Cannot fail. */
+  replace(position: number): void {
+    const plan = this.#plan;
+    const at = plan.ptr('coming row');
+    const target = plan.ptr('rows') + position * plan.get('RowBytes');
+    if (this.storage === 'int8') plan.kernels.quantizeRows(at, 1, this.stride, this.dimensions, target);
+    else plan.memory.u8.copyWithin(target, at, at + this.stride * 4);
+    if (this.metric === 'cosine') this.#keepLengths(1, position);
+  }
+
+  /**
+   * Moves the live rows together, in their order, with what is kept beside them: `beside` are regions with so many bytes
+   * a position. Returns the new position of each old one; those of removed rows mean nothing.
+   */
+  compact(beside: readonly [string, number][]): Uint32Array {
+    const plan = this.#plan;
+    const { u32, u8 } = plan.memory;
+    const count = this.count;
+    const labels = plan.ptr('labels') >>> 2;
+    const positions = plan.ptr('positions') >>> 2;
+    const moved = new Uint32Array(count);
+    const regions = [['rows', plan.get('RowBytes')] as const, ['lengths', 4] as const, ...beside]
+      .map(([region, bytes]) => [plan.ptr(region), bytes] as const)
+      .filter(([ptr]) => ptr !== 0);
+    let live = 0;
+    for (let position = 0; position < count; ) {
+      if (u32[labels + position] === NONE) {
+        position++;
+        continue;
+      }
+      // Whole stretches of live rows move at once.
+      const first = position;
+      const target = live;
+      for (; position < count && u32[labels + position] !== NONE; position++, live++) {
+        const id = u32[labels + position];
+        moved[position] = live;
+        u32[labels + live] = id;
+        u32[positions + id] = live;
+      }
+      if (first === target) continue;
+      for (const [ptr, bytes] of regions)
+        u8.copyWithin(ptr + target * bytes, ptr + first * bytes, ptr + position * bytes);
+    }
+    plan.set('RowCount', live);
+    plan.set('DeadCount', 0);
+    for (const [region, bytes] of [
+      ['rows', plan.get('RowBytes')],
+      ['labels', 4],
+      ['lengths', 4],
+      ...beside,
+    ] as const)
+      plan.memory.trim(region, live * bytes);
+    return moved;
   }
 
   /** Address of consecutive rows as floats: where they lie, or up to CHUNK_ROWS of them restored. */
@@ -219,7 +329,6 @@ export class Rows {
   #reserve(rows: number, rowBytes: number): void {
     this.#plan.reserve('rows', rows * rowBytes);
     this.#plan.reserve('labels', rows * 4);
-    this.#plan.reserve('positions', rows * 4);
     if (this.#plan.ptr('lengths')) this.#plan.reserve('lengths', rows * 4);
   }
 
@@ -239,7 +348,7 @@ export class Rows {
   }
 
   /** Checks a chunk of rows and gives it the metric's shape. */
-  #shape(rows: number, count: number, firstRow: number, position: number): void {
+  #shape(rows: number, count: number, firstRow: number, subject = 'vectors'): void {
     const plan = this.#plan;
     const { kernels, memory } = plan;
     const floats = count * this.stride;
@@ -248,24 +357,37 @@ export class Rows {
       const row = Math.floor(bad / this.stride);
       throw rangeError(
         'ERR_NOT_FINITE',
-        `vectors: expected finite numbers of at most 1e16, got ${memory.f32[(rows >>> 2) + bad]} in row ${firstRow + row}, column ${bad % this.stride}`,
+        `${subject}: expected finite numbers of at most 1e16, got ${memory.f32[(rows >>> 2) + bad]} in row ${firstRow + row}, column ${bad % this.stride}`,
       );
     }
     if (this.metric === 'inner-product') {
       kernels.extendRows(rows, count, this.stride, this.dimensions, this.#squaredNorm);
       return;
     }
-    if (this.metric !== 'cosine') return;
-    this.#scale(rows, count, 'vectors', firstRow);
+    if (this.metric === 'cosine') this.#scale(rows, count, subject, firstRow);
+  }
+
+  /** Makes room for lengths if rows just scaled need it; whether there is any now. */
+  #reserveLengths(count: number): boolean {
+    const plan = this.#plan;
+    const { memory } = plan;
+    if (plan.ptr('lengths')) return true;
     const at = plan.ptr('scales') >>> 2;
     let unit = true;
     for (let i = 0; i < count && unit; i++) unit = Math.abs(memory.f32[at + i] - 1) <= UNIT_TOLERANCE;
-    if (unit && !plan.ptr('lengths')) return;
-    if (!plan.ptr('lengths')) {
-      const capacity = plan.memory.capacity('labels');
-      const lengths = plan.reserve('lengths', capacity) >>> 2;
-      memory.f32.fill(1, lengths, lengths + capacity / 4);
-    }
+    if (unit) return false;
+    const capacity = memory.capacity('labels');
+    const lengths = plan.reserve('lengths', capacity) >>> 2;
+    memory.f32.fill(1, lengths, lengths + capacity / 4);
+    return true;
+  }
+
+  /** Keeps the lengths of rows just scaled, where lengths are kept. */
+  #keepLengths(count: number, position: number): void {
+    const plan = this.#plan;
+    const { memory } = plan;
+    if (!plan.ptr('lengths')) return;
+    const at = plan.ptr('scales') >>> 2;
     const lengths = plan.ptr('lengths') >>> 2;
     for (let i = 0; i < count; i++) {
       const scale = memory.f32[at + i];

@@ -77,6 +77,10 @@ export interface Tunable {
   runExact(query: Float32Array, k: number): number;
   read(found: number, into: Neighbors, at: number): void;
   vector(id: number): Float32Array;
+  /** The ids of all rows, ascending. */
+  ids(): Uint32Array;
+  /** Whether there was a row of this id that is no more. */
+  isRemoved(id: number): boolean;
   /** The cell of every id. */
   cellsOfRows(): Uint32Array;
   /** All cells, those nearest to a query first. */
@@ -243,7 +247,7 @@ export class Tuner {
       k: wanted,
       queries,
       own: null,
-      truth: truth ? takeColumns(truth, queries.length, wanted) : this.#truth(queries, null, wanted, true),
+      truth: truth ? this.#columns(truth, queries.length, wanted) : this.#truth(queries, null, wanted, true),
     };
     const recalls = settings ? this.#measure(sample, settings).recalls : this.#measureExact(sample);
     return { recall: mean(recalls), atLeast: lowerBound(recalls), queries: queries.length, k };
@@ -303,7 +307,9 @@ export class Tuner {
       const size = Math.min(wanted, engine.size);
       const random = this.#random();
       while (rows.size < size) rows.add(random.integer(engine.size));
-      for (const id of rows) {
+      const ids = engine.ids();
+      for (const row of rows) {
+        const id = ids[row];
         own.push(id);
         queries.push(engine.vector(id));
       }
@@ -327,6 +333,19 @@ export class Tuner {
       }
     });
     return truth;
+  }
+
+  /** The first k of each row of a table of neighbors, rows removed since left out. */
+  #columns(truth: Uint32Array | Int32Array, rows: number, k: number): Uint32Array {
+    const width = rows ? truth.length / rows : k;
+    const taken = new Uint32Array(rows * k).fill(0xffffffff);
+    for (let i = 0; i < rows; i++) {
+      let at = i * k;
+      for (let j = i * width; j < (i + 1) * width && at < (i + 1) * k; j++) {
+        if (!this.#engine.isRemoved(truth[j])) taken[at++] = truth[j];
+      }
+    }
+    return taken;
   }
 
   /** For every true neighbor the place of its cell in the query's order. */
@@ -606,16 +625,6 @@ function lowerBound(values: Float64Array): number {
   let squares = 0;
   for (const value of values) squares += (value - average) * (value - average);
   return average - CONFIDENCE * Math.sqrt(squares / (values.length - 1) / values.length);
-}
-
-/** The first k columns of a table of neighbors. */
-function takeColumns(truth: Uint32Array | Int32Array, rows: number, k: number): Uint32Array {
-  const width = rows ? truth.length / rows : k;
-  const taken = new Uint32Array(rows * k).fill(0xffffffff);
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < Math.min(k, width); j++) taken[i * k + j] = truth[i * width + j];
-  }
-  return taken;
 }
 
 function describe(report: TuningReport, engine: Tunable): string {

@@ -1,6 +1,7 @@
 import { MAX_CELLS, type Progress } from './cells.js';
 import {
   checkChoice,
+  checkIds,
   checkInteger,
   checkNumber,
   checkOptions,
@@ -108,8 +109,8 @@ export interface RowExplanation extends RowTrace {
  * cells, scans their 1-bit codes by look-up table (RaBitQ: Gao and Long, SIGMOD 2024) and compares only the few rows
  * that may be among the nearest. Answers are approximate unless you ask for `exact: true`; distances are always true.
  *
- * Rows may be added at any time and are found at once; `build()` trains the cells for the present size. Row numbers from
- * 0, in order of adding, are the ids.
+ * Rows may be added, updated and removed at any time, and the next search knows; `build()` trains the cells for the
+ * present size. Ids count up from 0 in order of adding, and are never given out again.
  */
 export class VectorIndex {
   #engine: Engine;
@@ -153,7 +154,7 @@ export class VectorIndex {
     return index;
   }
 
-  /** Number of rows. */
+  /** Number of rows, without those that were removed. */
   get size(): number {
     this.#alive();
     return this.#engine.size;
@@ -193,9 +194,52 @@ export class VectorIndex {
     this.#alive();
     const rows = checkRowCount('vectors', vectors, this.dimensions);
     this.#checkRoom(rows);
-    const first = this.size;
+    const first = this.#engine.rows.idCount;
     this.#engine.append(vectors, rows, true);
     return first;
+  }
+
+  /**
+   * Removes rows: no later answer has them. Returns how many were removed; ids that were removed before, or come twice,
+   * do not count again. Takes a few microseconds a row, however many rows there are; the first call looks at all of them
+   * once. The room is given back by `compact` or `build`.
+   *
+   * @param ids one id, or any array of them.
+   * @throws TypeError (ERR_ARGUMENT_TYPE) for anything else; RangeError for an id that was never given out
+   * (ERR_ARGUMENT_RANGE), or too little memory (ERR_OUT_OF_MEMORY). Then nothing was removed.
+   */
+  remove(ids: number | ArrayLike<number>): number {
+    this.#alive();
+    return this.#engine.remove(checkIds('ids', ids, this.#engine.rows.idCount));
+  }
+
+  /**
+   * Gives a row another vector; its id stays. Takes as long as adding one row.
+   *
+   * @param vector dimensions floats.
+   * @throws RangeError for an id that is not that of a row (ERR_ARGUMENT_RANGE), a wrong vector (ERR_LENGTH,
+   * ERR_NOT_FINITE, ERR_ZERO_VECTOR), or too little memory (ERR_OUT_OF_MEMORY). Then the row is as it was.
+   */
+  update(id: number, vector: Float32Array): void {
+    this.#alive();
+    this.#checkId(id);
+    this.#engine.update(id, checkVector('vector', vector, this.dimensions));
+  }
+
+  /** Whether there is a row of this id: it was given out, and not removed. */
+  has(id: number): boolean {
+    this.#alive();
+    return Number.isInteger(id) && id >= 0 && this.#engine.rows.has(id);
+  }
+
+  /**
+   * Moves rows and codes together, so that removed rows take no room; ids and answers stay. Returns how many removed rows
+   * were dropped and how many bytes that freed: for later rows of this index, since WebAssembly cannot shrink a memory
+   * (`total` of `memoryUsage` stays). Looks at all rows; `build` does the same on its way.
+   */
+  compact(): { rows: number; bytes: number } {
+    this.#alive();
+    return this.#engine.compact();
   }
 
   /**
@@ -376,9 +420,10 @@ export class VectorIndex {
     return this.#engine.plan.memory.usage();
   }
 
-  /** What is in the index: rows, cells, and how even the cells are. */
+  /** What is in the index: rows, removed ones that still take room, cells, and how even the cells are. */
   stats(): {
     rows: number;
+    removed: number;
     cells: number;
     largestCell: number;
     emptyCells: number;
@@ -399,6 +444,7 @@ export class VectorIndex {
     }
     return {
       rows: this.size,
+      removed: this.#engine.rows.dead,
       cells: sizes.length,
       largestCell: largest,
       emptyCells: empty,
@@ -426,7 +472,10 @@ export class VectorIndex {
     const wanted =
       options.cells === undefined ? undefined : checkInteger('cells', options.cells, 1, MAX_CELLS);
     const training = checkChoice('training', options.training ?? 'lloyd', ['lloyd', 'none']);
-    if (this.size === 0) return;
+    if (this.size === 0) {
+      this.#engine.compact();
+      return;
+    }
     this.#tuner.forget();
     const held = this.#engine.regions;
     let complete = false;
@@ -462,7 +511,8 @@ export class VectorIndex {
   #isPrincipalBetter(): boolean {
     const engine = this.#engine;
     const count = Math.min(engine.size, TRIAL_ROWS);
-    const ids = Uint32Array.from({ length: count }, (_, i) => Math.floor((i * engine.size) / count));
+    const all = engine.ids();
+    const ids = Uint32Array.from({ length: count }, (_, i) => all[Math.floor((i * all.length) / count)]);
     const [whole, principal] = [false, true].map((adopt) => {
       const trial = engine.trial(ids, adopt);
       for (const _ of trial.sort(TRIAL_CELLS, true)) {
@@ -501,17 +551,19 @@ export class VectorIndex {
   }
 
   #checkId(id: unknown): number {
-    if (this.size === 0)
+    const { rows } = this.#engine;
+    if (rows.idCount === 0)
       throw rangeError('ERR_ARGUMENT_RANGE', `id: expected a row of the index, which has 0, got ${id}`);
-    return checkInteger('id', id, 0, this.size - 1);
+    const checked = checkInteger('id', id, 0, rows.idCount - 1);
+    if (!rows.has(checked))
+      throw rangeError('ERR_ARGUMENT_RANGE', `id: expected a row of the index, got ${id}, which was removed`);
+    return checked;
   }
 
   #checkRoom(rows: number): void {
-    if (this.size + rows > MAX_ROWS) {
-      throw rangeError(
-        'ERR_TOO_LARGE',
-        `vectors: expected at most ${MAX_ROWS} rows, got ${this.size + rows}`,
-      );
+    const ids = this.#engine.rows.idCount + rows;
+    if (ids > MAX_ROWS) {
+      throw rangeError('ERR_TOO_LARGE', `vectors: expected at most ${MAX_ROWS} ids in all, got ${ids}`);
     }
   }
 
