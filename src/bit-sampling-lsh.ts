@@ -78,7 +78,7 @@ export class BitSamplingLsh {
     this.#tables.settle(this.#buckets);
   }
 
-  /** Rows in the index. */
+  /** Rows in the index, without those that were removed. */
   get size(): number {
     return this.#tables.size;
   }
@@ -98,7 +98,7 @@ export class BitSamplingLsh {
    * was.
    */
   add(codes: Uint8Array): number {
-    const first = this.size;
+    const first = this.#tables.count;
     const rows = checkCodes('codes', codes, this.bits);
     if (rows === 0) return first;
     const bytes = this.#codeBytes;
@@ -108,6 +108,24 @@ export class BitSamplingLsh {
       this.#hash(ptr, rows, buckets.keyStride, buckets.keysPtr(first));
     });
     return first;
+  }
+
+  /**
+   * Removes rows: no later bucket, candidates or answer has them, and their ids are not given out again. Returns how many
+   * were removed; ids that were removed before, or come twice, do not count again. Takes well under a microsecond each;
+   * the room that they take stays taken.
+   *
+   * @param ids one id, or any array of them.
+   * @throws TypeError (ERR_ARGUMENT_TYPE) for anything else; RangeError (ERR_ARGUMENT_RANGE) for an id that was never given
+   * out. Then nothing was removed.
+   */
+  remove(ids: number | ArrayLike<number>): number {
+    return this.#tables.remove(ids);
+  }
+
+  /** Whether there is a row of this id: it was given out, and not removed. */
+  has(id: number): boolean {
+    return this.#tables.has(id);
   }
 
   /** The query's key in each table. */

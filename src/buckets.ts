@@ -4,8 +4,9 @@ import type { LinearMemory } from './memory.js';
 /** Rows that may wait in chains before anything is sorted. */
 const LEAST_TAIL = 256;
 const LEAST_SLOTS = 16;
-/** Marks from the epochs of queries; 255 marks a row that no query may see, for rows that are removed. */
+/** Marks from the epochs of queries; REMOVED marks a row that no query may see. */
 const LAST_EPOCH = 254;
+const REMOVED = 255;
 /** A table with up to this many keys is counted in one array, key by key. */
 const COUNTED_BITS = 20;
 
@@ -39,7 +40,7 @@ export interface BucketStats {
  *     offsets     u32 × tables × (slots + 2)          where a slot starts within ids
  *     heads       u32 × tables × tailSlots            first row of a chain
  *     links       u32 × tables × tailCapacity         next row of a chain
- *     marks       u8 × rowCapacity                    the last epoch (query) that saw a row
+ *     marks       u8 × rowCapacity                    the last epoch (query) that saw a row; 255: removed
  *     candidates  u32 × (rowCapacity + 1)             what `gather` found
  *
  * Knows nothing of vectors or hashing: its owner writes keys.
@@ -50,6 +51,7 @@ export class Buckets {
   readonly #memory: LinearMemory;
   readonly #kernels: Kernels;
   #count = 0;
+  #removed = 0;
   #rowCapacity = 0;
   #sortedCount = 0;
   #slots = 0;
@@ -66,9 +68,32 @@ export class Buckets {
     this.bits = bits;
   }
 
-  /** Rows in the tables. */
+  /** Rows that were added, removed ones included: the next row's id. */
   get count(): number {
     return this.#count;
+  }
+
+  /** Rows that were removed. */
+  get removed(): number {
+    return this.#removed;
+  }
+
+  /** Whether a row was added and not removed. */
+  has(row: number): boolean {
+    return row < this.#count && !this.#isRemoved(row);
+  }
+
+  /** Hides rows from every later query; returns how many were there to hide. Their keys and places stay. */
+  remove(rows: ArrayLike<number>): number {
+    const marks = this.#memory.ptr('marks');
+    const { u8 } = this.#memory;
+    const before = this.#removed;
+    for (let i = 0; i < rows.length; i++) {
+      if (u8[marks + rows[i]] === REMOVED) continue;
+      u8[marks + rows[i]] = REMOVED;
+      this.#removed++;
+    }
+    return this.#removed - before;
   }
 
   /** Words from one table's keys to the next one's, for who writes keys. */
@@ -143,7 +168,9 @@ export class Buckets {
   startQuery(): void {
     if (this.#epoch === LAST_EPOCH) {
       const marks = this.#memory.ptr('marks');
-      this.#memory.u8.fill(0, marks, marks + this.#count);
+      const { u8 } = this.#memory;
+      if (this.#removed === 0) u8.fill(0, marks, marks + this.#count);
+      else for (let i = marks; i < marks + this.#count; i++) if (u8[i] !== REMOVED) u8[i] = 0;
       this.#epoch = 0;
     }
     this.#epoch++;
@@ -219,7 +246,8 @@ export class Buckets {
   /** Sizes of the buckets that hold a row, in no order: of one table, or of all. */
   sizes(table: number): Uint32Array {
     const start = this.keysPtr(table * this.#rowCapacity) >>> 2;
-    const keys = this.#memory.u32.subarray(start, start + this.#count);
+    const all = this.#memory.u32.subarray(start, start + this.#count);
+    const keys = this.#removed === 0 ? all : all.filter((_, row) => !this.#isRemoved(row));
     if (this.bits <= COUNTED_BITS) {
       const counts = new Uint32Array(2 ** this.bits);
       for (let i = 0; i < keys.length; i++) counts[keys[i]]++;
@@ -237,6 +265,10 @@ export class Buckets {
   /** How the rows of each table are spread over its buckets. Looks at every row. */
   stats(): BucketStats[] {
     return Array.from({ length: this.tables }, (_, table) => statsOf(this.sizes(table)));
+  }
+
+  #isRemoved(row: number): boolean {
+    return this.#memory.u8[this.#memory.ptr('marks') + row] === REMOVED;
   }
 
   #fitsTail(count: number): boolean {

@@ -153,6 +153,15 @@ export class Engine implements Tunable {
 
   /** Gives a live row another vector. */
   update(id: number, vector: Float32Array): void {
+    this.rows.openChunk();
+    try {
+      this.#update(id, vector);
+    } finally {
+      this.rows.closeChunk();
+    }
+  }
+
+  #update(id: number, vector: Float32Array): void {
     const { plan } = this;
     const position = this.rows.position(id);
     const staged = this.rows.stage(vector);

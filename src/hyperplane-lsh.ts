@@ -119,7 +119,7 @@ export class HyperplaneLsh {
     if (bits !== undefined) this.#tables.settle(this.#makeBuckets(bits, hyperplanes));
   }
 
-  /** Rows in the index. */
+  /** Rows in the index, without those that were removed. */
   get size(): number {
     return this.#tables.size;
   }
@@ -153,13 +153,31 @@ export class HyperplaneLsh {
    * direction (ERR_ZERO_VECTOR), or too little memory (ERR_OUT_OF_MEMORY). Then the index is as it was.
    */
   add(vectors: Float32Array): number {
-    const first = this.size;
+    const first = this.#tables.count;
     const rows = checkRowCount('vectors', vectors, this.dimensions);
     if (rows === 0) return first;
     this.#storeRows(vectors, first, rows);
     const buckets = this.#tables.buckets ?? this.#makeBuckets(this.#bitsFor(rows));
     this.#tables.add(buckets, rows, () => this.#hashRows(buckets, first, rows));
     return first;
+  }
+
+  /**
+   * Removes rows: no later bucket, candidates or answer has them, and their ids are not given out again. Returns how many
+   * were removed; ids that were removed before, or come twice, do not count again. Takes well under a microsecond each;
+   * the room that they take stays taken.
+   *
+   * @param ids one id, or any array of them.
+   * @throws TypeError (ERR_ARGUMENT_TYPE) for anything else; RangeError (ERR_ARGUMENT_RANGE) for an id that was never given
+   * out. Then nothing was removed.
+   */
+  remove(ids: number | ArrayLike<number>): number {
+    return this.#tables.remove(ids);
+  }
+
+  /** Whether there is a row of this id: it was given out, and not removed. */
+  has(id: number): boolean {
+    return this.#tables.has(id);
   }
 
   /** The query's key in each table. Needs rows first where `bucketSize` stands for bits. */

@@ -76,7 +76,7 @@ export class MinHashLsh {
     this.#tables.settle(this.#buckets);
   }
 
-  /** Sets in the index. */
+  /** Sets in the index, without those that were removed. */
   get size(): number {
     return this.#tables.size;
   }
@@ -88,7 +88,7 @@ export class MinHashLsh {
    * RangeError for too little memory (ERR_OUT_OF_MEMORY). Then the index is as it was.
    */
   add(sets: readonly Uint32Array[]): number {
-    const first = this.size;
+    const first = this.#tables.count;
     const added = checkSets('sets', sets);
     if (added.length === 0) return first;
     const { memory } = this.#tables;
@@ -108,6 +108,24 @@ export class MinHashLsh {
     });
     this.#featureCount = featureCount;
     return first;
+  }
+
+  /**
+   * Removes sets: no later bucket, candidates or answer has them, and their ids are not given out again. Returns how many
+   * were removed; ids that were removed before, or come twice, do not count again. Takes well under a microsecond each;
+   * the room that they take stays taken.
+   *
+   * @param ids one id, or any array of them.
+   * @throws TypeError (ERR_ARGUMENT_TYPE) for anything else; RangeError (ERR_ARGUMENT_RANGE) for an id that was never given
+   * out. Then nothing was removed.
+   */
+  remove(ids: number | ArrayLike<number>): number {
+    return this.#tables.remove(ids);
+  }
+
+  /** Whether there is a set of this id: it was given out, and not removed. */
+  has(id: number): boolean {
+    return this.#tables.has(id);
   }
 
   /** The set's signature: bands × rows least hashes. The share of equal places of two signatures estimates their similarity. */

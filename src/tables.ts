@@ -1,5 +1,5 @@
 import { type BucketStats, Buckets, joinStats } from './buckets.js';
-import { checkInteger, checkOptions, typeError } from './check.js';
+import { checkIds, checkInteger, checkOptions, typeError } from './check.js';
 import type { Kernels } from './kernels.js';
 import type { LinearMemory } from './memory.js';
 import { drainHeap, makeBatch, type Neighbors, type NeighborsBatch } from './neighbors.js';
@@ -95,7 +95,13 @@ export class HashTables<Queries> {
     return this.#live().kernels;
   }
 
+  /** Rows without those that were removed. */
   get size(): number {
+    return this.count - (this.#buckets?.removed ?? 0);
+  }
+
+  /** Ids given out so far: the next row's. */
+  get count(): number {
     this.#live();
     return this.#buckets?.count ?? 0;
   }
@@ -120,6 +126,16 @@ export class HashTables<Queries> {
     hash(buckets);
     buckets.add(rows);
     this.#buckets = buckets;
+  }
+
+  remove(ids: number | ArrayLike<number>): number {
+    const checked = checkIds('ids', ids, this.count);
+    return this.#buckets?.remove(checked) ?? 0;
+  }
+
+  has(id: number): boolean {
+    this.#live();
+    return Number.isInteger(id) && id >= 0 && (this.#buckets?.has(id) ?? false);
   }
 
   keys(buckets: Buckets, query: Queries): Uint32Array {
