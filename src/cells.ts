@@ -41,7 +41,7 @@ const GROUP_LOSS = 1.002;
  * block, so that the next is found at once; both are kept up to date from then on, until the next layout.
  *
  * A cell is one contiguous run of blocks. A run that is full moves to the end with half as much room again, so a probe
- * stays one sequential scan and no chain has to be followed; the room it leaves is given back by the next build.
+ * stays one sequential scan and no chain has to be followed; the room it leaves is given back by `compact` and the next build.
  */
 export class Cells {
   #plan: EnginePlan;
@@ -232,18 +232,26 @@ export class Cells {
     for (let cell = 0; cell < this.count; cell++) this.#note(cell, 0);
   }
 
-  /** Empties the slot of the row at a position; packs its cell's run when more than a quarter of the slots are empty. */
-  remove(position: number): void {
+  /** Empties the slots of the rows at these positions; packs a cell's run when more than a quarter of its slots are empty. */
+  remove(positions: ArrayLike<number>): void {
     const plan = this.#plan;
-    const { memory, kernels } = plan;
-    const slot = memory.u32[(plan.ptr('slots') >>> 2) + position];
-    const block = Math.floor(slot / SLOTS);
-    const cell = memory.u32[(plan.ptr('owners') >>> 2) + block];
-    kernels.clearSlot(plan.ptr('blocks') + block * this.blockBytes, this.codeBytes, slot % SLOTS);
-    const entry = (plan.ptr('directory') >>> 2) + cell * 4;
-    memory.u32[entry + 3]--;
-    const used = memory.u32[entry + 1];
-    if ((used - memory.u32[entry + 3]) * 4 > used) this.#pack(cell);
+    const { kernels } = plan;
+    const { u32 } = plan.memory;
+    const slots = plan.ptr('slots') >>> 2;
+    const owners = plan.ptr('owners') >>> 2;
+    const blocks = plan.ptr('blocks');
+    const directory = plan.ptr('directory') >>> 2;
+    const { blockBytes, codeBytes } = this;
+    for (let i = 0; i < positions.length; i++) {
+      const slot = u32[slots + positions[i]];
+      const block = Math.floor(slot / SLOTS);
+      kernels.clearSlot(blocks + block * blockBytes, codeBytes, slot % SLOTS);
+      const cell = u32[owners + block];
+      const entry = directory + cell * 4;
+      u32[entry + 3]--;
+      const used = u32[entry + 1];
+      if ((used - u32[entry + 3]) * 4 > used) this.#pack(cell);
+    }
   }
 
   /** Makes sure that one more row can be appended to a cell, as `append` will have it. */

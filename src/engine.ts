@@ -141,14 +141,13 @@ export class Engine implements Tunable {
 
   /** Removes rows by id; returns how many of them there were. */
   remove(ids: ArrayLike<number>): number {
-    const before = this.rows.dead;
-    for (let i = 0; i < ids.length; i++) {
-      if (!this.rows.has(ids[i])) continue;
-      if (this.rows.dead === before) this.#cells.locate(this.rows.count);
-      this.#cells.remove(this.rows.position(ids[i]));
-      this.rows.remove(ids[i]);
-    }
-    return this.rows.dead - before;
+    let isLive = false;
+    for (let i = 0; i < ids.length && !isLive; i++) isLive = this.rows.has(ids[i]);
+    if (!isLive) return 0;
+    this.#cells.locate(this.rows.count);
+    const positions = this.rows.remove(ids);
+    this.#cells.remove(positions);
+    return positions.length;
   }
 
   /** Gives a live row another vector. */
@@ -176,7 +175,7 @@ export class Engine implements Tunable {
     // All room first: nothing has changed yet when there is none.
     this.#cells.locate(this.rows.count);
     this.#cells.reserve(cell);
-    this.#cells.remove(position);
+    this.#cells.remove([position]);
     this.rows.replace(position);
     this.#cells.append(cell, this.rows.floats(position, 1), position, 1);
     if (plan.ptr('refine')) this.#refineFrom(position, 1);

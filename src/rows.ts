@@ -138,14 +138,23 @@ export class Rows {
     return ids;
   }
 
-  /** Takes the name from a live row: it is no answer any more. Its place stays. */
-  remove(id: number): void {
+  /** Takes the names from live rows: they are no answers any more. Returns their positions, where they stay. */
+  remove(ids: ArrayLike<number>): Uint32Array {
     const plan = this.#plan;
     const { u32 } = plan.memory;
-    const place = (plan.ptr('positions') >>> 2) + id;
-    u32[(plan.ptr('labels') >>> 2) + u32[place]] = NONE;
-    u32[place] = NONE;
-    plan.set('DeadCount', this.dead + 1);
+    const labels = plan.ptr('labels') >>> 2;
+    const places = plan.ptr('positions') >>> 2;
+    const removed = new Uint32Array(ids.length);
+    let count = 0;
+    for (let i = 0; i < ids.length; i++) {
+      const position = u32[places + ids[i]];
+      if (position === NONE) continue;
+      u32[labels + position] = NONE;
+      u32[places + ids[i]] = NONE;
+      removed[count++] = position;
+    }
+    plan.set('DeadCount', this.dead + count);
+    return removed.subarray(0, count);
   }
 
   /** Checks a vector and brings it into the shape of the rows; returns its address, in `coming row`, for `replace`. */
