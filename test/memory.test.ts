@@ -297,4 +297,21 @@ describe('LinearMemory', () => {
       expectSameBits(read(rotated + r * rowBytes, dimensions), turned, `rotate, row ${r}`);
     }
   });
+
+  it('gives the end of a region back, which keeps its place and can grow there again', () => {
+    const memory = new LinearMemory();
+    const rows = memory.reserve('rows', 10_000);
+    memory.u8.fill(7, rows, rows + 10_000);
+    memory.trim('rows', 1000);
+    memory.trim('ids', 1000); // which there is not
+    expect(memory.usage()).toMatchObject({ rows: 1024 });
+    expect(memory.reserved).toBe(1024);
+    expect(memory.reserve('rows', 5000)).toBe(rows);
+    memory.trim('rows', 100_000);
+    expect(memory.capacity('rows')).toBeGreaterThanOrEqual(5000);
+    expect(memory.capacity('rows')).toBeLessThan(10_000);
+    expect(contents(memory, 'rows').subarray(0, 1024)).toEqual(new Uint8Array(1024).fill(7));
+    memory.trim('rows', 0);
+    expect(memory.reserve('ids', 4000)).toBe(rows + 64);
+  });
 });

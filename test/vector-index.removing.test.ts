@@ -107,7 +107,7 @@ function drive(seed: number, metric: Metric, storage: Storage, steps: number, mo
       expect(() => index.vector(asked)).toThrow(`got ${asked}`);
     }
     const query = draw(1);
-    const k = 1 + pick([3, 12, model.size + 3][pick(3)]);
+    const k = 1 + pick([3, 3, 12, 12, 12, model.size + 3][pick(6)]);
     const live = pack(model, dimensions);
     const exactly = placed(index.search(query, { k, ...EXACT_WAYS[pick(3)] }), live.ids);
     expect(exactly.ids.length).toBe(Math.min(k, model.size));

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { BitSamplingLsh } from '../src/bit-sampling-lsh.js';
 import { HyperplaneLsh } from '../src/hyperplane-lsh.js';
+import { MinHashLsh } from '../src/min-hash-lsh.js';
 import { thrownBy } from './answers.js';
 import { uniform } from './arena.js';
 import { normals, rowAt } from './data.js';
@@ -93,5 +95,46 @@ describe('removing from HyperplaneLsh', () => {
     lsh.dispose();
     expect(thrownBy(() => lsh.remove(0)).code).toBe('ERR_DISPOSED');
     expect(thrownBy(() => lsh.has(0)).code).toBe('ERR_DISPOSED');
+  });
+});
+
+describe('removing from other hash tables', () => {
+  const next = uniform(77);
+  const gone = [0, 3, 8, 40, 299];
+  const kept = Array.from({ length: 300 }, (_, id) => id).filter((id) => !gone.includes(id));
+
+  it('leaves codes that are left what they were', () => {
+    const codes = Uint8Array.from({ length: 300 * 2 }, () => 85 + Math.floor(next() * 4));
+    const lsh = new BitSamplingLsh({ bits: 16, sampledBits: 5, tables: 3, seed: 1 });
+    const fresh = new BitSamplingLsh({ bits: 16, sampledBits: 5, tables: 3, seed: 1 });
+    lsh.add(codes);
+    fresh.add(Uint8Array.from(kept.flatMap((id) => [...codes.subarray(2 * id, 2 * id + 2)])));
+    expect(lsh.remove([...gone, 3])).toBe(5);
+    expect([lsh.size, lsh.has(3), lsh.has(4)]).toEqual([295, false, true]);
+    for (const id of [0, 5, 299]) {
+      const query = codes.slice(2 * id, 2 * id + 2);
+      const { ids, distances } = fresh.search(query, { k: 20 });
+      expect(lsh.search(query, { k: 20 })).toEqual({ ids: ids.map((place) => kept[place]), distances });
+    }
+    expect(lsh.add(codes.slice(0, 2))).toBe(300);
+    expect(lsh.search(codes.slice(0, 2), { k: 300 }).ids).toContain(300);
+  });
+
+  it('leaves sets that are left what they were', () => {
+    const sets = Array.from({ length: 300 }, () =>
+      Uint32Array.from({ length: 8 }, () => Math.floor(next() * 12)),
+    );
+    const lsh = new MinHashLsh({ bands: 4, rows: 2, seed: 1 });
+    const fresh = new MinHashLsh({ bands: 4, rows: 2, seed: 1 });
+    lsh.add(sets);
+    fresh.add(kept.map((id) => sets[id]));
+    expect(lsh.remove(Uint32Array.from(gone))).toBe(5);
+    expect([lsh.size, lsh.has(8), lsh.has(9)]).toEqual([295, false, true]);
+    for (const id of [0, 5, 299]) {
+      const { ids, distances } = fresh.search(sets[id], { k: 20 });
+      expect(lsh.search(sets[id], { k: 20 })).toEqual({ ids: ids.map((place) => kept[place]), distances });
+    }
+    expect(lsh.add([sets[0]])).toBe(300);
+    expect(lsh.search(sets[0], { k: 300 }).ids).toContain(300);
   });
 });
