@@ -176,7 +176,7 @@ describe('a bundle', () => {
   // Bytes with the binary in them, a little above what was measured: a bundle that passes its limit has grown for a reason
   // that somebody should know.
   it.each([
-    ['everything', "export * from 'orthant'", 46_000],
+    ['everything', "export * from 'orthant'", 48_000],
     ['VectorIndex', "export { VectorIndex } from 'orthant'", 38_000],
     ['HyperplaneLsh', "export { HyperplaneLsh } from 'orthant'", 29_000],
     ['exactSearch', "export { exactSearch } from 'orthant'", 24_000],
