@@ -11,9 +11,22 @@
 export function hamming(query: usize, codes: usize, count: u32, words: u32, out: usize): void {
   if (words == 2) {
     // 128 bits is the common width: both words of the query stay in registers.
+    // Four codes a step: their counts are converted and stored together.
     const q0 = load<u64>(query);
     const q1 = load<u64>(query, 8);
-    for (const end = out + ((<usize>count) << 2); out < end; out += 4) {
+    const end = out + ((<usize>count) << 2);
+    for (const fours = out + ((<usize>(count & ~3)) << 2); out < fours; out += 16) {
+      const a = <i32>(popcnt(load<u64>(codes) ^ q0) + popcnt(load<u64>(codes, 8) ^ q1));
+      const b = <i32>(popcnt(load<u64>(codes, 16) ^ q0) + popcnt(load<u64>(codes, 24) ^ q1));
+      const c = <i32>(popcnt(load<u64>(codes, 32) ^ q0) + popcnt(load<u64>(codes, 40) ^ q1));
+      const e = <i32>(popcnt(load<u64>(codes, 48) ^ q0) + popcnt(load<u64>(codes, 56) ^ q1));
+      // Counts fit 16 bits: two to a word halves the moves between the kinds of registers.
+      const pairs = i64x2.replace_lane(i64x2.splat(<i64>(a | (b << 16))), 1, <i64>(c | (e << 16)));
+      const words = i32x4.extend_low_i16x8_u(v128.shuffle<i16>(pairs, pairs, 0, 1, 4, 5, 0, 1, 4, 5));
+      v128.store(out, f32x4.convert_i32x4_s(words));
+      codes += 64;
+    }
+    for (; out < end; out += 4) {
       store<f32>(out, <f32><i32>(popcnt(load<u64>(codes) ^ q0) + popcnt(load<u64>(codes, 8) ^ q1)));
       codes += 16;
     }
