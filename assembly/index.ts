@@ -3,6 +3,7 @@
 export { accumulate, assign, assignExactly, moveCentres } from './assign';
 export { chainKeys, gatherChained, gatherSorted, sortKeys } from './buckets';
 export { firstUnfit } from './check';
+export { checksum, fillChecksumTable } from './checksum';
 export { dot, dotGathered, inverseLengths, padRows, squaredL2, squaredL2Gathered, squaredNorms } from './distance';
 export { clearBlock, clearSlot, encode } from './encode';
 export { extendRows, fillRecords, fillSlots, permuteRows, scaleRows } from './fill';

@@ -294,6 +294,9 @@ export interface Kernels {
     count: number,
     out: number,
   ): void;
+
+  fillChecksumTable(table: number): void;
+  checksum(table: number, before: number, bytes: number, count: number): number;
 }
 
 let compiled: WebAssembly.Module | undefined;

@@ -1,0 +1,364 @@
+import { checkNumber, checkOptions, describe, rangeError, typeError } from './check.js';
+import type { Kernels } from './kernels.js';
+import type { LinearMemory } from './memory.js';
+
+/** Why bytes were refused: the `reason` of a SnapshotError. */
+export type SnapshotReason =
+  /** Not a snapshot. */
+  | 'format'
+  /** A snapshot of another class. */
+  | 'kind'
+  /** Written by a version whose format this one does not know. */
+  | 'version'
+  /** Needs a feature that this version does not have. */
+  | 'feature'
+  /** Fewer or more bytes than it says itself: cut off, or something behind it. */
+  | 'length'
+  /** Bytes have changed since they were written. */
+  | 'checksum'
+  /** Larger than the limits given to `load`. */
+  | 'limit'
+  /** Something in it cannot be true: not written by this library, or made to look so. */
+  | 'content';
+
+/** The refusal of bytes that are no sound snapshot. Nothing of them has been taken in. */
+export class SnapshotError extends RangeError {
+  readonly code: 'ERR_SNAPSHOT' = 'ERR_SNAPSHOT';
+  readonly reason: SnapshotReason;
+
+  constructor(reason: SnapshotReason, message: string) {
+    super(`snapshot: ${message}`);
+    this.name = 'SnapshotError';
+    this.reason = reason;
+  }
+}
+
+/** What a loaded index may be at most, for bytes from strangers. Checked before any memory is taken. */
+export interface SnapshotLimits {
+  /** Bytes of the snapshot, and of the memory of the index that is made of it; default 4 GiB. */
+  maxBytes?: number;
+  /** Rows; default 2^32 - 2. */
+  maxRows?: number;
+  /** Floats a vector; default 4,096. */
+  maxDimensions?: number;
+}
+
+/** The classes that have snapshots. */
+export type SnapshotKind = 'VectorIndex' | 'HyperplaneLsh';
+
+/** A section to be written: bytes at addresses of the memory, or in an array. */
+export interface SectionSource {
+  tag: number;
+  pieces: readonly (Uint8Array | { ptr: number; bytes: number })[];
+}
+
+/** Documented in docs/snapshot-format.md, to the byte. */
+const MAGIC: readonly number[] = [0x89, 0x4f, 0x52, 0x54, 0x48, 0x0d, 0x0a, 0x1a]; // "\x89ORTH\r\n\x1a"
+const VERSION = 1;
+const KINDS: readonly SnapshotKind[] = ['VectorIndex', 'HyperplaneLsh'];
+/** Required feature bits that this version knows: none yet. */
+const KNOWN_FEATURES = 0;
+const HEADER_BYTES = 64;
+const ENTRY_BYTES = 32;
+const MAX_SECTIONS = 64;
+const ALIGNMENT = 64;
+/** Bit of a section's flags: who does not know the section may skip it. */
+const OPTIONAL_SECTION = 1;
+const TABLE_BYTES = 16 * 256 * 4;
+
+interface Entry {
+  tag: number;
+  offset: number;
+  bytes: number;
+  checksum: number;
+}
+
+/**
+ * A snapshot that is being read. The constructor has proven the header: magic, version, kind, features, its checksum,
+ * and a table of sections that follow each other without overlap up to the end of the bytes. What is in the sections is
+ * for the caller to prove.
+ */
+export class SnapshotReader {
+  readonly #bytes: Uint8Array;
+  readonly #sections: Map<number, Entry> = new Map();
+  readonly maxBytes: number;
+  readonly maxRows: number;
+  readonly maxDimensions: number;
+
+  /** `known` are the tags of the sections that the caller understands. */
+  constructor(bytes: unknown, kind: SnapshotKind, known: readonly number[], limits: SnapshotLimits = {}) {
+    if (!(bytes instanceof Uint8Array)) {
+      throw typeError('ERR_ARGUMENT_TYPE', `bytes: expected a Uint8Array, got ${describe(bytes)}`);
+    }
+    checkOptions('limits', limits);
+    this.maxBytes = checkNumber('maxBytes', limits.maxBytes ?? 2 ** 32, 1, 2 ** 32);
+    this.maxRows = checkNumber('maxRows', limits.maxRows ?? 2 ** 32 - 2, 0, 2 ** 32 - 2);
+    this.maxDimensions = checkNumber('maxDimensions', limits.maxDimensions ?? 4096, 1, 4096);
+    this.#bytes = bytes;
+    this.#readHeader(kind, known);
+  }
+
+  #readHeader(kind: SnapshotKind, known: readonly number[]): void {
+    const bytes = this.#bytes;
+    const start = bytes.subarray(0, MAGIC.length);
+    if (start.some((byte, i) => byte !== MAGIC[i])) {
+      throw new SnapshotError('format', 'expected bytes that save() wrote, got some that begin otherwise');
+    }
+    expectBytes(bytes.length >= HEADER_BYTES, `at least ${HEADER_BYTES}`, bytes.length);
+    // A copy: what is proven here stays so, even if the bytes are shared with another thread that writes.
+    let header = bytes.slice(0, HEADER_BYTES);
+    const word = (at: number): number => viewOf(header).getUint32(at, true);
+    if (word(8) !== VERSION) {
+      throw new SnapshotError('version', `expected format version ${VERSION}, got ${word(8)}`);
+    }
+    const count = word(32);
+    const headerBytes = roundUp(HEADER_BYTES + ENTRY_BYTES * count);
+    expectContent(count <= MAX_SECTIONS, `at most ${MAX_SECTIONS} sections`, count);
+    expectBytes(bytes.length >= headerBytes, `a header of ${headerBytes}`, bytes.length);
+    header = bytes.slice(0, headerBytes);
+    const checksum = word(60);
+    header.fill(0, 60, 64);
+    expectChecksum('header', checksumOf(header), checksum);
+    const view = viewOf(header);
+
+    const kindNumber = word(12);
+    if (kindNumber !== KINDS.indexOf(kind) + 1) {
+      const got = KINDS[kindNumber - 1] ?? `kind ${kindNumber}`;
+      throw new SnapshotError('kind', `expected one of a ${kind}, got one of ${got}; load it with that class`);
+    }
+    const unknown = (word(16) & ~KNOWN_FEATURES) >>> 0;
+    if (unknown !== 0) {
+      throw new SnapshotError(
+        'feature',
+        `expected features that this version has, got bits 0x${unknown.toString(16)} more; load it with a newer one`,
+      );
+    }
+    // Bits of word 20 are of features that a reader may ignore.
+    const total = long(view, 24);
+    expectBytes(bytes.length === total, `${total}`, bytes.length);
+    this.limit('maxBytes', this.maxBytes, total);
+    expectContent(word(36) === headerBytes, `a header of ${headerBytes} bytes`, word(36));
+    expectZeros(header.subarray(40, 60));
+
+    let end = headerBytes;
+    expectZeros(header.subarray(HEADER_BYTES + ENTRY_BYTES * count));
+    for (let i = 0; i < count; i++) {
+      const at = HEADER_BYTES + ENTRY_BYTES * i;
+      const entry = {
+        tag: word(at),
+        checksum: word(at + 4),
+        offset: long(view, at + 8),
+        bytes: long(view, at + 16),
+      };
+      const flags = word(at + 24);
+      const name = `section ${entry.tag}`;
+      expectContent((flags & ~OPTIONAL_SECTION) === 0 && word(at + 28) === 0, `${name} without flags`, flags);
+      expectContent(entry.offset === roundUp(end), `${name} at byte ${roundUp(end)}`, entry.offset);
+      const room = total - entry.offset;
+      expectContent(entry.bytes <= room, `${name} of at most ${room} bytes`, entry.bytes);
+      expectContent(!this.#sections.has(entry.tag), `${name} once`, 2);
+      expectZeros(bytes.subarray(end, entry.offset));
+      end = entry.offset + entry.bytes;
+      if (!known.includes(entry.tag) && !(flags & OPTIONAL_SECTION)) {
+        throw new SnapshotError('feature', `expected sections that this version knows, got ${entry.tag}`);
+      }
+      this.#sections.set(entry.tag, entry);
+    }
+    expectContent(end === total, `sections up to byte ${total}`, end);
+  }
+
+  has(tag: number): boolean {
+    return this.#sections.has(tag);
+  }
+
+  /** Fails unless a number is within one of the limits of the caller. */
+  limit(name: 'maxBytes' | 'maxRows' | 'maxDimensions', most: number, got: number): void {
+    if (!(got <= most)) throw new SnapshotError('limit', `expected at most ${most} (${name}), got ${got}`);
+  }
+
+  /** Fails unless a section is there with this many bytes. */
+  expectSection(tag: number, bytes: number): void {
+    const got = this.#sections.get(tag)?.bytes ?? 0;
+    expectContent(this.has(tag) && got === bytes, `section ${tag} of ${bytes} bytes`, got);
+  }
+
+  /** A copy of a short section, verified. */
+  read(tag: number, mostBytes: number): DataView {
+    const entry = this.#sections.get(tag);
+    const bytes = entry?.bytes ?? 0;
+    expectContent(entry !== undefined && bytes <= mostBytes, `section ${tag} of ${mostBytes} bytes`, bytes);
+    const copy = this.#view(entry as Entry).slice();
+    expectChecksum(`section ${tag}`, checksumOf(copy), (entry as Entry).checksum);
+    return new DataView(copy.buffer);
+  }
+
+  /** Copies a section to an address and verifies it there. `checksums` is over the same memory. */
+  copy(tag: number, memory: LinearMemory, ptr: number, checksums: Checksums): void {
+    const entry = this.#sections.get(tag) as Entry;
+    memory.u8.set(this.#view(entry), ptr);
+    expectChecksum(`section ${tag}`, checksums.of(ptr, entry.bytes), entry.checksum);
+  }
+
+  #view(entry: Entry): Uint8Array {
+    return this.#bytes.subarray(entry.offset, entry.offset + entry.bytes);
+  }
+}
+
+/** The bytes of a snapshot: header and sections in the order given. Sections without pieces are left out. */
+export function writeSnapshot(
+  kind: SnapshotKind,
+  sections: readonly SectionSource[],
+  memory: LinearMemory,
+  kernels: Kernels,
+): Uint8Array {
+  const checksums = new Checksums(memory, kernels);
+  const written = sections.filter(({ pieces }) => pieces.length > 0);
+  const headerBytes = roundUp(HEADER_BYTES + ENTRY_BYTES * written.length);
+  const sizes = written.map(({ pieces }) => pieces.reduce((sum, piece) => sum + sizeOf(piece), 0));
+  let total = headerBytes;
+  for (const size of sizes) total = roundUp(total) + size;
+  const out = allocate(total);
+  const view = new DataView(out.buffer);
+  out.set(MAGIC);
+  const words = [VERSION, KINDS.indexOf(kind) + 1, 0, 0];
+  words.forEach((word, i) => void view.setUint32(8 + 4 * i, word, true));
+  setLong(view, 24, total);
+  view.setUint32(32, written.length, true);
+  view.setUint32(36, headerBytes, true);
+  let at = headerBytes;
+  written.forEach(({ tag, pieces }, i) => {
+    at = roundUp(at);
+    const entry = HEADER_BYTES + ENTRY_BYTES * i;
+    view.setUint32(entry, tag, true);
+    setLong(view, entry + 8, at);
+    setLong(view, entry + 16, sizes[i]);
+    let sum = 0;
+    for (const piece of pieces) {
+      const isArray = piece instanceof Uint8Array;
+      sum = isArray ? checksumOf(piece, sum) : checksums.of(piece.ptr, piece.bytes, sum);
+      out.set(isArray ? piece : memory.u8.subarray(piece.ptr, piece.ptr + piece.bytes), at);
+      at += sizeOf(piece);
+    }
+    view.setUint32(entry + 4, sum, true);
+  });
+  view.setUint32(60, checksumOf(out.subarray(0, headerBytes)), true);
+  checksums.release();
+  return out;
+}
+
+/** CRC-32C of bytes in a linear memory, at 2 GB/s and more. Its tables are a region while it is in use. */
+export class Checksums {
+  readonly #memory: LinearMemory;
+  readonly #kernels: Kernels;
+
+  constructor(memory: LinearMemory, kernels: Kernels) {
+    this.#memory = memory;
+    this.#kernels = kernels;
+    kernels.fillChecksumTable(memory.reserve('checksum table', TABLE_BYTES));
+  }
+
+  /** The checksum of bytes at an address, behind others whose checksum is `before`. */
+  of(ptr: number, bytes: number, before: number = 0): number {
+    return this.#kernels.checksum(this.#memory.ptr('checksum table'), before, ptr, bytes) >>> 0;
+  }
+
+  release(): void {
+    this.#memory.release('checksum table');
+  }
+}
+
+/** Fails (reason `content`) unless something holds that holds in every snapshot that save() writes. */
+export function expectContent(holds: boolean, expected: string, got: unknown): void {
+  if (!holds) throw new SnapshotError('content', `expected ${expected}, got ${got}`);
+}
+
+function expectBytes(holds: boolean, expected: string, got: number): void {
+  if (!holds) throw new SnapshotError('length', `expected ${expected} bytes, got ${got}`);
+}
+
+function expectChecksum(subject: string, got: number, expected: number): void {
+  if (got === expected) return;
+  const [want, have] = [expected, got].map((sum) => `0x${sum.toString(16).padStart(8, '0')}`);
+  throw new SnapshotError('checksum', `expected checksum ${want} of the ${subject}, got ${have}`);
+}
+
+/** Bytes that mean nothing are 0, so that no change of a byte goes unnoticed. */
+function expectZeros(bytes: Uint8Array): void {
+  for (const byte of bytes) expectContent(byte === 0, 'zeros between the parts', byte);
+}
+
+/** Bytes for a whole snapshot. */
+function allocate(bytes: number): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(bytes);
+  } catch {
+    throw rangeError('ERR_OUT_OF_MEMORY', `snapshot: expected ${bytes} bytes for a copy, got no room for them`);
+  }
+}
+
+/** The least number of little-endian bytes of a seed. */
+export function seedBytes(seed: bigint): Uint8Array {
+  const digits = seed === 0n ? '' : seed.toString(16);
+  const hex = digits.length % 2 ? `0${digits}` : digits;
+  if (hex.length > 2 * MAX_SEED_BYTES) {
+    throw rangeError(
+      'ERR_TOO_LARGE',
+      `seed: expected at most ${MAX_SEED_BYTES} bytes in a snapshot, got ${hex.length / 2}`,
+    );
+  }
+  const bytes = new Uint8Array(hex.length / 2);
+  for (let i = 0; i < bytes.length; i++) {
+    bytes[bytes.length - 1 - i] = Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16);
+  }
+  return bytes;
+}
+
+/** Bytes that a seed may have in a snapshot. */
+export const MAX_SEED_BYTES = 1024;
+
+/** The seed that stands at the end of a section, from `at` on. */
+export function seedFrom(view: DataView, at: number): bigint {
+  const count = view.byteLength - at;
+  expectContent(count <= MAX_SEED_BYTES, `a seed of at most ${MAX_SEED_BYTES} bytes`, count);
+  if (count === 0) return 0n;
+  let hex = '';
+  for (let i = view.byteLength - 1; i >= at; i--) hex += view.getUint8(i).toString(16).padStart(2, '0');
+  expectContent(!hex.startsWith('00'), 'a seed without zeros before it', `0x${hex.slice(0, 8)}…`);
+  return BigInt(`0x${hex}`);
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function sizeOf(piece: Uint8Array | { ptr: number; bytes: number }): number {
+  return piece instanceof Uint8Array ? piece.length : piece.bytes;
+}
+
+function roundUp(bytes: number): number {
+  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+}
+
+/** A u64; beyond 2^53 it is no longer exact, but larger than any file. */
+function long(view: DataView, at: number): number {
+  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
+}
+
+function setLong(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value % 2 ** 32, true);
+  view.setUint32(at + 4, Math.floor(value / 2 ** 32), true);
+}
+
+let table: Uint32Array | undefined;
+
+/** CRC-32C of a few bytes outside the linear memory: assembly/checksum.ts does the many. */
+export function checksumOf(bytes: Uint8Array, before: number = 0): number {
+  table ??= Uint32Array.from({ length: 256 }, (_, byte) => {
+    let state = byte;
+    for (let bit = 0; bit < 8; bit++) state = (state >>> 1) ^ (state & 1 ? 0x82f63b78 : 0);
+    return state >>> 0;
+  });
+  let state = ~before;
+  for (let i = 0; i < bytes.length; i++) state = (state >>> 8) ^ table[(state ^ bytes[i]) & 255];
+  return ~state >>> 0;
+}
