@@ -17,6 +17,8 @@ const FACTOR_BYTES = 384;
 const SLOTS = 32;
 /** The row number of an empty slot. */
 const NO_ROW = 0xffffffff;
+/** More than the length of any rotated row. */
+const LARGEST_CENTRE = 1e19;
 /** A cell splits when it holds this many times the mean, and at least so many rows. */
 const SPLIT_FACTOR = 4;
 const LEAST_SPLIT = 256;
@@ -338,6 +340,90 @@ export class Cells {
     }
   }
 
+  /** Slots in use of each cell, those of rows that are gone included. */
+  usedSlots(): Uint32Array {
+    const entry = this.#plan.ptr('directory') >>> 2;
+    return Uint32Array.from({ length: this.count }, (_, cell) => this.#plan.memory.u32[entry + cell * 4 + 1]);
+  }
+
+  /** The blocks in use, a stretch for each cell. */
+  runs(): { ptr: number; bytes: number }[] {
+    const plan = this.#plan;
+    const entry = plan.ptr('directory') >>> 2;
+    return Array.from(this.usedSlots(), (used, cell) => ({
+      ptr: plan.ptr('blocks') + plan.memory.u32[entry + cell * 4] * this.blockBytes,
+      bytes: Math.ceil(used / SLOTS) * this.blockBytes,
+    }));
+  }
+
+  /** Bytes of blocks for cells that use so many slots. */
+  runBytes(slots: Uint32Array): number {
+    let blocks = 0;
+    for (const used of slots) blocks += Math.ceil(used / SLOTS);
+    return blocks * this.blockBytes;
+  }
+
+  /** Room for the cells of a snapshot by the slots they use, which are copied into `centres` and `blocks`. */
+  open(slots: Uint32Array): void {
+    const plan = this.#plan;
+    this.reset();
+    plan.reserve('centres', slots.length * this.dims * 4);
+    this.#reserveScratch(slots.length);
+    plan.set('Cells', slots.length);
+    this.layOut(slots);
+    const entry = plan.ptr('directory') >>> 2;
+    slots.forEach((used, cell) => {
+      plan.memory.u32[entry + cell * 4 + 1] = used;
+    });
+  }
+
+  /**
+   * Proves cells that were copied in (a row number reaches memory unchecked when a code survives), clears the slots that
+   * they do not use, and codes the centres. Returns what is expected and does not hold, or nothing.
+   */
+  settle(rows: number, grouped: boolean): string | undefined {
+    const plan = this.#plan;
+    const { kernels } = plan;
+    const { u32, f32 } = plan.memory;
+    const floats = this.count * this.dims;
+    if (kernels.firstUnfit(plan.ptr('centres'), floats, LARGEST_CENTRE) >>> 0 < floats)
+      return 'finite centres';
+    const seen = new Uint8Array(rows);
+    let found = 0;
+    for (let cell = 0; cell < this.count; cell++) {
+      const entry = (plan.ptr('directory') >>> 2) + cell * 4;
+      const used = u32[entry + 1];
+      const before = found;
+      for (let slot = 0; slot < used; slot += SLOTS) {
+        const block = plan.ptr('blocks') + (u32[entry] + slot / SLOTS) * this.blockBytes;
+        const add = (block + this.codeBytes) >>> 2;
+        const last = Math.min(SLOTS, used - slot);
+        for (let at = add; at < add + last; at++) {
+          const row = u32[at + 64];
+          if (row === NO_ROW) {
+            if (f32[at] !== Infinity || f32[at + 32] !== 0) return 'nothing in an empty slot';
+            continue;
+          }
+          if (row >= rows || seen[row] === 1) return 'every row in one slot';
+          if (!Number.isFinite(f32[at]) || !Number.isFinite(f32[at + 32]))
+            return 'finite factors of every code';
+          seen[row] = 1;
+          found++;
+        }
+        for (let i = last; i < SLOTS; i++) kernels.clearSlot(block, this.codeBytes, i);
+      }
+      u32[entry + 3] = found - before;
+    }
+    if (found < rows) return 'every row in one slot';
+    if (this.count > 1) this.#codeRun(grouped ? this.#groupCentres() : null);
+    return undefined;
+  }
+
+  /** Groups that this many centres are ranked through where they are grouped. */
+  static groupsOf(cells: number): number {
+    return Math.max(8, Math.floor(Math.sqrt(cells)));
+  }
+
   /** Rows that live in each cell. */
   sizes(): Uint32Array {
     const entry = this.#plan.ptr('directory') >>> 2;
@@ -619,7 +705,7 @@ export class Cells {
     const cells = this.count;
     const dims = this.dims;
     const bytes = dims * 4;
-    const groups = Math.max(8, Math.floor(Math.sqrt(cells)));
+    const groups = Cells.groupsOf(cells);
     const table = plan.reserve('groupCentres', (groups + 1) * bytes);
     for (let group = 0; group < groups; group++) {
       const from = plan.ptr('centres') + Math.floor((group * cells) / groups) * bytes;
@@ -649,7 +735,7 @@ export class Cells {
     const { kernels } = plan;
     const cells = this.count;
     const dims = this.dims;
-    const groups = groupOf ? Math.max(8, Math.floor(Math.sqrt(cells))) : 1;
+    const groups = groupOf ? Cells.groupsOf(cells) : 1;
     const lists: number[][] = Array.from({ length: groups }, () => []);
     for (let cell = 0; cell < cells; cell++) lists[groupOf ? groupOf[cell] : 0].push(cell);
     let blocks = 0;

@@ -25,6 +25,8 @@ const LEAST_ESTIMATES = 10;
 /** Step of the 4-bit levels, in units of the coordinates' standard deviation: best for 16 levels of a Gaussian. */
 const REFINE_STEP = 0.3352;
 
+const LARGEST_FLOAT = 3.4028234e38;
+
 /** Where one row stands in the search that ran last. */
 export interface RowTrace {
   cell: number;
@@ -36,6 +38,19 @@ export interface RowTrace {
   /** What a lower bound had to be under at the end of the scan. */
   limit: number;
   distance: number;
+}
+
+/** What a snapshot tells of its contents before they are copied. */
+export interface EngineShape {
+  rows: number;
+  /** Slots that each cell uses. */
+  slots: Uint32Array;
+  built: boolean;
+  /** Whether rows came with lengths of their own (cosine). */
+  lengths: boolean;
+  squaredNorm: number;
+  refined: boolean;
+  refineStep: number;
 }
 
 /**
@@ -197,6 +212,60 @@ export class Engine implements Tunable {
 
   #split(): void {
     this.#cells.splitLarge((position, count) => this.rows.floats(position, count));
+  }
+
+  /* ---- snapshots: engine-snapshot.ts ---- */
+
+  get seed(): bigint {
+    return this.#seed;
+  }
+
+  /** Slots in use of each cell. */
+  usedSlots(): Uint32Array {
+    return this.#cells.usedSlots();
+  }
+
+  /** The blocks in use. */
+  runs(): { ptr: number; bytes: number }[] {
+    return this.#cells.runs();
+  }
+
+  /** Bytes that regions need for contents of this shape; the coded space must be open. */
+  bytesOf(rows: number, slots: Uint32Array): { matrix: number; blocks: number; refine: number } {
+    return {
+      matrix: this.#space.matrixBytes,
+      blocks: this.#cells.runBytes(slots),
+      refine: rows * this.#recordBytes,
+    };
+  }
+
+  /** Gives an index that is still empty the coded space's shape of a snapshot. */
+  openSpace(dims: number, principal: boolean): void {
+    this.#space.open(dims, principal);
+  }
+
+  /** Makes room for the rows, cells and records of a snapshot. */
+  open(shape: EngineShape): void {
+    const { plan } = this;
+    const { rows, slots } = shape;
+    this.rows.open(rows, shape.lengths, shape.squaredNorm);
+    this.#cells.open(slots);
+    if (shape.refined) {
+      plan.reserve('refine', rows * this.#recordBytes);
+      plan.reserve('refineNorms', rows * 4);
+      plan.setFloat('RefineStep', shape.refineStep);
+    }
+    this.#built = shape.built;
+    this.#settings = null;
+  }
+
+  /** Proves and completes what was copied into the regions. Returns what is expected and does not hold, or nothing. */
+  settle(grouped: boolean): string | undefined {
+    const { plan, size } = this;
+    const norms = plan.ptr('refineNorms');
+    if (norms && plan.kernels.firstUnfit(norms, size, LARGEST_FLOAT) >>> 0 < size)
+      return 'finite norms of records';
+    return this.rows.settle() ?? this.#space.settle() ?? this.#cells.settle(size, grouped);
   }
 
   /* ---- building ---- */
@@ -403,9 +472,14 @@ export class Engine implements Tunable {
     this.#settings = null;
   }
 
+  /** Bytes of a 4-bit record. */
+  get #recordBytes(): number {
+    return Math.ceil(this.plan.get('Dims') / 32) * 16;
+  }
+
   #refineFrom(first: number, rows: number): void {
     const { plan } = this;
-    const bytes = Math.ceil(plan.get('Dims') / 32) * 16;
+    const bytes = this.#recordBytes;
     plan.reserve('refine', (first + rows) * bytes);
     plan.reserve('refineNorms', (first + rows) * 4);
     for (let position = first; position < first + rows; position += CHUNK_ROWS) {

@@ -18,7 +18,25 @@ import {
   zeroVector,
 } from './neighbors.js';
 import { RandomGenerator } from './random.js';
-import { type Explanation, HASHED_QUERIES, HashTables, type LshStats, MAX_TABLES } from './tables.js';
+import {
+  Checksums,
+  expectContent,
+  MAX_SEED_BYTES,
+  type SectionSource,
+  type SnapshotLimits,
+  SnapshotReader,
+  seedBytes,
+  seedFrom,
+  writeSnapshot,
+} from './snapshot.js';
+import {
+  type Explanation,
+  type Family,
+  HASHED_QUERIES,
+  HashTables,
+  type LshStats,
+  MAX_TABLES,
+} from './tables.js';
 
 const MAX_DIMENSIONS = 4096;
 const MAX_BITS = 32;
@@ -27,6 +45,10 @@ const MAX_PROBES = 65536;
 const HASHED_ROWS = 256;
 /** Room for the scores of a stretch of rows (assembly/rank.ts, rankGathered). */
 const SCRATCH_BYTES = 4 * 260;
+
+/** Sections of a snapshot: docs/snapshot-format.md. */
+const SECTIONS = { parameters: 1, hyperplanes: 2, rows: 3, keys: 4 } as const;
+const PARAMETER_BYTES = 64;
 
 export interface HyperplaneLshOptions {
   /** Floats of a vector, 1 to 4,096. */
@@ -73,7 +95,7 @@ export class HyperplaneLsh {
   readonly metric: 'euclidean' | 'cosine';
   readonly #metricNumber: number;
   readonly #stride: number;
-  readonly #bucketSize: number;
+  #bucketSize: number;
   readonly #seed: number | bigint;
   /** Without buckets while `bucketSize` waits for the first rows. */
   readonly #tables: HashTables<Float32Array>;
@@ -82,7 +104,10 @@ export class HyperplaneLsh {
    * @throws TypeError for an option of the wrong kind; RangeError for dimensions, tables, bits or bucketSize out of range,
    * hyperplanes of the wrong length (ERR_LENGTH) or with a number that is not finite (ERR_NOT_FINITE).
    */
-  constructor(options: HyperplaneLshOptions) {
+  constructor(options: HyperplaneLshOptions);
+  /** @internal */
+  constructor(options: HyperplaneLshOptions, maxBytes?: number);
+  constructor(options: HyperplaneLshOptions, maxBytes?: number) {
     checkOptions('options', options);
     const {
       dimensions,
@@ -107,16 +132,110 @@ export class HyperplaneLsh {
     new RandomGenerator(seed); // refuses a wrong seed now, even if nothing is drawn until rows come
     this.#seed = seed;
     this.#stride = (this.dimensions + 3) & ~3;
-    this.#tables = new HashTables(this.tables, {
+    const family: Family<Float32Array> = {
       metric: this.#metricNumber,
       remedy: 'more probes or tables, or fewer bits,',
       load: (subject, queries, first, count) => this.#load(subject, queries, first, count),
       hash: (buckets, count, probes, wanted) => this.#hash(buckets, count, probes, wanted),
       probe: (buckets, query, probes) => this.#probe(buckets, query, probes),
       rank: (query, ids, count, size, heap) => this.#rank(query, ids, count, size, heap),
-    });
+    };
+    this.#tables = new HashTables(this.tables, family, maxBytes);
     this.#tables.memory.reserve('scratch', SCRATCH_BYTES);
     if (bits !== undefined) this.#tables.settle(this.#makeBuckets(bits, hyperplanes));
+  }
+
+  /**
+   * The index that `save` wrote, with the same keys, buckets and answers.
+   *
+   * The bytes may come from anyone. They are refused, or they give an index whose searches stay within its own memory.
+   * Keys are read as they stand, since hashing all rows anew takes longer than all the rest; only buckets are made anew.
+   *
+   * @param limits refused beyond these, before memory is taken. `maxBytes` also limits the index from then on.
+   * @throws SnapshotError (ERR_SNAPSHOT) with a `reason`.
+   */
+  static load(bytes: Uint8Array, limits?: SnapshotLimits): HyperplaneLsh {
+    const reader = new SnapshotReader(bytes, 'HyperplaneLsh', Object.values(SECTIONS), limits);
+    return reader.within(() => HyperplaneLsh.#read(reader));
+  }
+
+  static #read(reader: SnapshotReader): HyperplaneLsh {
+    const view = reader.read(SECTIONS.parameters, PARAMETER_BYTES + MAX_SEED_BYTES);
+    expectContent(
+      view.byteLength >= PARAMETER_BYTES,
+      `${PARAMETER_BYTES} bytes of parameters`,
+      view.byteLength,
+    );
+    const [dimensions, metricAt, tables, bits, bucketSize, rows, ...zeros] = Array.from(
+      { length: 16 },
+      (_, i) => view.getUint32(4 * i, true),
+    );
+    reader.limit('maxDimensions', reader.maxDimensions, dimensions);
+    reader.limit('maxRows', reader.maxRows, rows);
+    expectContent(dimensions >= 1, 'dimensions', dimensions);
+    expectContent(metricAt <= 1, 'a metric', metricAt);
+    expectContent(tables >= 1 && tables <= MAX_TABLES, `1 to ${MAX_TABLES} tables`, tables);
+    expectContent(
+      bits <= MAX_BITS && (bits > 0 || (bucketSize > 0 && rows === 0)),
+      `1 to ${MAX_BITS} bits`,
+      bits,
+    );
+    for (const zero of zeros) expectContent(zero === 0, 'zeros behind the parameters', zero);
+    const seed = seedFrom(view, PARAMETER_BYTES);
+
+    const stride = (dimensions + 3) & ~3;
+    const planes = tables * bits * dimensions;
+    const sizes = { hyperplanes: 4 * planes, rows: 4 * rows * stride, keys: 4 * tables * rows };
+    for (const name of ['hyperplanes', 'rows', 'keys'] as const) {
+      if (sizes[name] > 0) reader.expectSection(SECTIONS[name], sizes[name]);
+      else expectContent(!reader.has(SECTIONS[name]), `no ${name}`, 'some');
+    }
+    const metric = metricAt === 1 ? 'cosine' : 'euclidean';
+    const options = { dimensions, tables, metric, seed } as const;
+    // Bits are settled by the hyperplanes that are read, not by a bucket size that later rows would settle them by.
+    const index = new HyperplaneLsh({ ...options, bucketSize: Math.max(1, bucketSize) }, reader.maxBytes);
+    index.#bucketSize = bucketSize;
+    if (bits === 0) return index;
+    const { memory, kernels } = index.#tables;
+    const checksums = new Checksums(memory, kernels);
+    const plain = memory.reserve('planes', sizes.hyperplanes);
+    reader.copy(SECTIONS.hyperplanes, memory, plain, checksums);
+    const fit = kernels.firstUnfit(plain, planes, MAX_VALUE) >>> 0 === planes;
+    expectContent(fit, 'finite hyperplanes', 'others');
+    const buckets = index.#makeBuckets(bits, memory.f32.slice(plain >>> 2, (plain >>> 2) + planes));
+    index.#tables.settle(buckets);
+    if (rows > 0) index.#fill(buckets, rows, reader, checksums);
+    checksums.release();
+    return index;
+  }
+
+  /** Takes the rows and keys of a snapshot into an empty index. */
+  #fill(buckets: Buckets, rows: number, reader: SnapshotReader, checksums: Checksums): void {
+    const { memory, kernels } = this.#tables;
+    const stride = this.#stride;
+    const ptr = memory.reserve('rows', 4 * rows * stride);
+    reader.copy(SECTIONS.rows, memory, ptr, checksums);
+    const fit = kernels.firstUnfit(ptr, rows * stride, MAX_VALUE) >>> 0 === rows * stride;
+    expectContent(fit, 'finite numbers of at most 1e16 in every row', 'others');
+    if (this.#metricNumber === 1) {
+      const scales = memory.reserve('scales', 4 * rows);
+      const short = kernels.inverseLengths(ptr, rows, stride, LEAST_SQUARED_LENGTH, scales) >>> 0;
+      expectContent(short === rows, 'rows with a direction', `none in row ${short}`);
+    }
+    buckets.reserve(rows); // of an empty index: the tables' keys then follow each other without room between
+    const { f32, u32 } = memory;
+    for (let row = memory.ptr('rows') >>> 2, end = row + rows * stride; row < end; row += stride) {
+      for (let at = row + this.dimensions; at < row + stride; at++) {
+        expectContent(f32[at] === 0, 'zeros behind every row', f32[at]);
+      }
+    }
+    reader.copy(SECTIONS.keys, memory, buckets.keysPtr(0), checksums);
+    const keys = buckets.keysPtr(0) >>> 2;
+    const most = 2 ** buckets.bits - 1;
+    for (let at = keys; at < keys + this.tables * rows; at++) {
+      if (u32[at] > most) expectContent(false, `keys of ${buckets.bits} bits`, u32[at]);
+    }
+    buckets.add(rows);
   }
 
   /** Rows in the index, without those that were removed. */
@@ -221,6 +340,44 @@ export class HyperplaneLsh {
   /** How the rows are spread over the buckets. Looks at every row. */
   stats(): LshStats {
     return this.#tables.stats();
+  }
+
+  /**
+   * The whole index as bytes: hyperplanes, rows and keys. The same index gives the same bytes on every engine.
+   * docs/snapshot-format.md has the format.
+   *
+   * @throws RangeError (ERR_OUT_OF_MEMORY) where there is no room for a second copy of the index.
+   */
+  save(): Uint8Array {
+    const { memory, kernels, buckets } = this.#tables;
+    const { dimensions, tables, bits, size } = this;
+    const seed = seedBytes(BigInt(this.#seed));
+    const parameters = new Uint8Array(PARAMETER_BYTES + seed.length);
+    const view = new DataView(parameters.buffer);
+    const words = [dimensions, this.#metricNumber, tables, bits, this.#bucketSize, size];
+    words.forEach((word, i) => void view.setUint32(4 * i, word, true));
+    parameters.set(seed, PARAMETER_BYTES);
+    const sections: SectionSource[] = [{ tag: SECTIONS.parameters, pieces: [parameters] }];
+    if (buckets !== undefined) {
+      const planes = memory.reserve('planes', 4 * tables * bits * dimensions);
+      memory.f32.set(this.hyperplanes, planes >>> 2);
+      const bytes = 4 * tables * bits * dimensions;
+      sections.push({ tag: SECTIONS.hyperplanes, pieces: [{ ptr: planes, bytes }] });
+      if (size > 0) {
+        sections.push({
+          tag: SECTIONS.rows,
+          pieces: [{ ptr: memory.ptr('rows'), bytes: 4 * size * this.#stride }],
+        });
+        const pieces = Array.from({ length: tables }, (_, table) => ({
+          ptr: buckets.keysPtr(table * buckets.keyStride),
+          bytes: 4 * size,
+        }));
+        sections.push({ tag: SECTIONS.keys, pieces });
+      }
+    }
+    const bytes = writeSnapshot('HyperplaneLsh', sections, memory, kernels);
+    memory.release('planes');
+    return bytes;
   }
 
   /** Frees the memory at once. Every later call throws a TypeError (ERR_DISPOSED). */

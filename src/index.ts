@@ -14,6 +14,7 @@ export { candidateProbability, collisionProbability } from './probability.js';
 export { RandomGenerator } from './random.js';
 export type { Storage } from './rows.js';
 export { shingles } from './sets.js';
+export { SnapshotError, type SnapshotLimits, type SnapshotReason } from './snapshot.js';
 export type { Explanation, LshStats, TableExplanation } from './tables.js';
 export type { Evaluation, Settings, TunedSetting, TuneOptions, TuningReport } from './tuning.js';
 export {

@@ -7,6 +7,8 @@ export type Storage = 'f32' | 'int8';
 
 /** The least stride: the rotation works on 16 floats or more. */
 const LEAST_STRIDE = 16;
+/** More than the length of any row: 4,096 numbers of 1e16. */
+const LARGEST_LENGTH = 1e18;
 /** Lengths that differ from 1 by less are not kept beside unit rows. */
 const UNIT_TOLERANCE = 1e-6;
 /** The label of a removed row's position, and the position of a removed row's id. */
@@ -328,6 +330,68 @@ export class Rows {
       u32[labels + position] = ids[position];
       u32[positions + ids[position]] = position;
     }
+  }
+
+  /** Room for the rows of a snapshot, which are copied into `rows`, `labels` and, if they have any, `lengths`. */
+  open(rows: number, lengths: boolean, squaredNorm: number): void {
+    const plan = this.#plan;
+    if (lengths) plan.reserve('lengths', rows * 4);
+    this.#reserve(rows, plan.get('RowBytes'));
+    plan.set('RowCount', rows);
+    if (this.metric === 'inner-product') this.#setNorm(squaredNorm);
+  }
+
+  /** Proves rows that were copied in, and fills `positions`. Returns what is expected and does not hold, or nothing. */
+  settle(): string | undefined {
+    const plan = this.#plan;
+    const { u32 } = plan.memory;
+    const rows = this.count;
+    const labels = plan.ptr('labels') >>> 2;
+    const positions = plan.ptr('positions') >>> 2;
+    u32.fill(0xffffffff, positions, positions + rows);
+    for (let position = 0; position < rows; position++) {
+      const id = u32[labels + position];
+      if (id >= rows || u32[positions + id] !== 0xffffffff) return 'every id once';
+      u32[positions + id] = position;
+    }
+    const lengths = plan.ptr('lengths');
+    if (lengths && plan.kernels.firstUnfit(lengths, rows, LARGEST_LENGTH) >>> 0 < rows)
+      return 'finite lengths';
+    return this.storage === 'int8' ? this.#settleRecords() : this.#settleFloats();
+  }
+
+  #settleFloats(): string | undefined {
+    const { kernels, memory } = this.#plan;
+    const { dimensions, stride, count } = this;
+    const rows = this.#plan.ptr('rows');
+    // The coordinate that extends a row may be larger than the numbers of one.
+    const extended = this.metric === 'inner-product';
+    const unfit = kernels.firstUnfit(rows, count * stride, extended ? LARGEST_LENGTH : MAX_VALUE) >>> 0;
+    if (unfit < count * stride) return 'finite numbers of at most 1e16 in every row';
+    const first = dimensions + (extended ? 1 : 0);
+    if (first === stride) return undefined;
+    const { f32 } = memory;
+    for (let end = (rows >>> 2) + stride; end <= (rows >>> 2) + count * stride; end += stride) {
+      for (let at = end - stride + first; at < end; at++) if (f32[at] !== 0) return 'zeros behind every row';
+    }
+    return undefined;
+  }
+
+  /** Records of assembly/quantize.ts. */
+  #settleRecords(): string | undefined {
+    const { f32, u8 } = this.#plan.memory;
+    const bytes = this.#plan.get('RowBytes');
+    const rows = this.#plan.ptr('rows');
+    for (let record = rows; record < rows + this.count * bytes; record += bytes) {
+      const tail = record + bytes - 16;
+      for (let at = record + this.dimensions; at < tail; at++)
+        if (u8[at] !== 0) return 'zeros behind every row';
+      const [scale, norm, extension] = f32.subarray(tail >>> 2, (tail >>> 2) + 3);
+      if (!(scale >= 0 && scale * 127 <= 1.0001 * MAX_VALUE)) return 'a finite scale of every row';
+      if (!(norm >= 0 && norm <= LARGEST_LENGTH * LARGEST_LENGTH)) return 'a finite norm of every row';
+      if (!(Math.abs(extension) <= LARGEST_LENGTH)) return 'a finite extension of every row';
+    }
+    return undefined;
   }
 
   /** Bytes of the rows themselves. */

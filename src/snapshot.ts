@@ -124,7 +124,10 @@ export class SnapshotReader {
     const kindNumber = word(12);
     if (kindNumber !== KINDS.indexOf(kind) + 1) {
       const got = KINDS[kindNumber - 1] ?? `kind ${kindNumber}`;
-      throw new SnapshotError('kind', `expected one of a ${kind}, got one of ${got}; load it with that class`);
+      throw new SnapshotError(
+        'kind',
+        `expected one of a ${kind}, got one of ${got}; load it with that class`,
+      );
     }
     const unknown = (word(16) & ~KNOWN_FEATURES) >>> 0;
     if (unknown !== 0) {
@@ -174,6 +177,17 @@ export class SnapshotReader {
   /** Fails unless a number is within one of the limits of the caller. */
   limit(name: 'maxBytes' | 'maxRows' | 'maxDimensions', most: number, got: number): void {
     if (!(got <= most)) throw new SnapshotError('limit', `expected at most ${most} (${name}), got ${got}`);
+  }
+
+  /** What `make` makes; a refusal where `maxBytes` leaves no room for it. */
+  within<Index>(make: () => Index): Index {
+    try {
+      return make();
+    } catch (error) {
+      const { code, message } = error as Error & { code?: string };
+      if (code !== 'ERR_OUT_OF_MEMORY' || this.maxBytes === 2 ** 32) throw error;
+      throw new SnapshotError('limit', `expected an index of at most ${this.maxBytes} bytes; ${message}`);
+    }
   }
 
   /** Fails unless a section is there with this many bytes. */
@@ -292,7 +306,10 @@ function allocate(bytes: number): Uint8Array<ArrayBuffer> {
   try {
     return new Uint8Array(bytes);
   } catch {
-    throw rangeError('ERR_OUT_OF_MEMORY', `snapshot: expected ${bytes} bytes for a copy, got no room for them`);
+    throw rangeError(
+      'ERR_OUT_OF_MEMORY',
+      `snapshot: expected ${bytes} bytes for a copy, got no room for them`,
+    );
   }
 }
 

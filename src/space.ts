@@ -12,6 +12,8 @@ export const LEAST_PRINCIPAL = 256;
 /** Rows that the components are found on, and steps of subspace iteration: more change the energy caught by under 1 %. */
 const PRINCIPAL_ROWS = 2000;
 const PRINCIPAL_STEPS = 2;
+/** More than the length of any row. */
+const LARGEST_MEAN = 1e18;
 /** Length of a plane in 16-bit integers (assembly/transform.ts). */
 const PLANE_LENGTH = 8192;
 
@@ -146,6 +148,36 @@ export class Space {
       plan.memory.u8.set(from.memory.u8.subarray(from.ptr(region), from.ptr(region) + bytes), at);
     }
     this.#reserveScratch(plan.get('Dims'));
+  }
+
+  /** Room for the coded space of a snapshot, which is copied into `mean` and `signs`, or `mean`, `matrix` and `rawMean`. */
+  open(dims: number, principal: boolean): void {
+    const plan = this.#plan;
+    plan.reserve('mean', dims * 4);
+    if (!principal) return; // the rotation that was drawn at first has the same shape
+    plan.release('signs');
+    plan.set('Rounds', 0);
+    plan.set('Dims', dims);
+    plan.reserve('matrix', this.matrixBytes);
+    plan.reserve('wideRow', Math.ceil(plan.get('Stride') / 8) * 32);
+    plan.reserve('rawMean', plan.get('Stride') * 4);
+    this.#reserveScratch(dims);
+  }
+
+  /** Proves what was copied in. Returns what is expected and does not hold, or nothing. */
+  settle(): string | undefined {
+    const plan = this.#plan;
+    const isFit = (region: string, count: number, limit: number): boolean =>
+      plan.kernels.firstUnfit(plan.ptr(region), count, limit) >>> 0 === count;
+    if (!isFit('mean', plan.get('Dims'), LARGEST_MEAN)) return 'a finite mean';
+    const rounds = plan.get('Rounds');
+    if (rounds > 0) return isFit('signs', rounds * plan.get('Dims'), 1) ? undefined : 'signs of at most 1';
+    return isFit('rawMean', plan.get('Stride'), LARGEST_MEAN) ? undefined : 'a finite mean of the rows';
+  }
+
+  /** Bytes of the matrix of a coded space of principal components. */
+  get matrixBytes(): number {
+    return this.#plan.get('Dims') * Math.ceil(this.#plan.get('Stride') / 8) * 16;
   }
 
   /** Takes rows of floats into the coded space, at most CHUNK_ROWS of them. */

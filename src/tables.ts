@@ -79,10 +79,10 @@ export class HashTables<Queries> {
   /** Undefined until it is settled how many bits a key has. */
   #buckets: Buckets | undefined;
 
-  constructor(tables: number, family: Family<Queries>) {
+  constructor(tables: number, family: Family<Queries>, maxBytes?: number) {
     this.tables = tables;
     this.#family = family;
-    this.#workspace = openWorkspace();
+    this.#workspace = openWorkspace(maxBytes);
     this.memory.reserve('wanted', 4 * tables * HASHED_QUERIES);
   }
 

@@ -158,6 +158,12 @@ export class Tuner {
     this.#last = undefined;
   }
 
+  /** Takes over what was tuned before, by k. */
+  restore(tuned: Map<number, TunedSetting[]>): void {
+    this.forget();
+    this.#tuned = tuned;
+  }
+
   /** Every tuned setting, by k. */
   get tuned(): ReadonlyMap<number, readonly TunedSetting[]> {
     return this.#tuned;

@@ -13,9 +13,11 @@ import {
   typeError,
 } from './check.js';
 import { Engine, type RowTrace } from './engine.js';
+import { EngineSnapshot, saveEngine } from './engine-snapshot.js';
 import type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
 import { RandomGenerator } from './random.js';
 import type { Storage } from './rows.js';
+import type { SnapshotLimits } from './snapshot.js';
 import { LEAST_PRINCIPAL } from './space.js';
 import { type Evaluation, type Settings, type TuneOptions, Tuner, type TuningReport } from './tuning.js';
 
@@ -152,6 +154,26 @@ export class VectorIndex {
     index.#engine.append(vectors, rows, false);
     index.build(options);
     return index;
+  }
+
+  /**
+   * The index that `save` wrote: it gives the same answers, and can be added to, built and tuned as before.
+   *
+   * The bytes may come from anyone. They are refused, or they give an index whose searches stay within its own memory;
+   * whether its answers are true is only as sure as their source. Every part has a checksum against accidents.
+   *
+   * @param bytes of `save`; copied.
+   * @param limits refused beyond these, before memory is taken. `maxBytes` also limits the index from then on.
+   * @throws SnapshotError (ERR_SNAPSHOT) with a `reason`.
+   */
+  static load(bytes: Uint8Array, limits?: SnapshotLimits): VectorIndex {
+    const snapshot = new EngineSnapshot(bytes, limits);
+    return snapshot.within(() => {
+      const { dimensions, metric, storage, seed, maxBytes } = snapshot;
+      const index = new VectorIndex({ dimensions, metric, storage, seed, maxBytes });
+      index.#tuner.restore(snapshot.fill(index.#engine));
+      return index;
+    });
   }
 
   /** Number of rows, without those that were removed. */
@@ -453,6 +475,17 @@ export class VectorIndex {
       refined: this.#engine.isRefined,
       bytesPerRow: this.#engine.plan.memory.memory.buffer.byteLength / rows,
     };
+  }
+
+  /**
+   * The whole index as bytes, for a file or a message: rows, codes and tuned settings. The same index gives the same
+   * bytes on every engine. docs/snapshot-format.md has the format.
+   *
+   * @throws RangeError (ERR_OUT_OF_MEMORY) where there is no room for a second copy of the index.
+   */
+  save(): Uint8Array {
+    this.#alive();
+    return saveEngine(this.#engine, this.#tuner.tuned);
   }
 
   /** Frees the memory at once. Any later call throws (ERR_DISPOSED). */

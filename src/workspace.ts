@@ -13,8 +13,8 @@ const KEPT_BYTES = 2 ** 26;
 let hidden: Workspace | undefined;
 
 /** A fresh one, for an index. */
-export function openWorkspace(): Workspace {
-  const memory = new LinearMemory();
+export function openWorkspace(maxBytes?: number): Workspace {
+  const memory = new LinearMemory(maxBytes);
   return { memory, kernels: instantiate(memory.memory) };
 }
 

@@ -25,6 +25,7 @@ const LAYERS: readonly (readonly string[])[] = [
     'tuning',
   ],
   ['engine'], // composes cells, rows, space and tuning's contract into the stages of a query
+  ['engine-snapshot'], // an engine ⇄ bytes
   ['tables'], // composes buckets into the stages of a query that all families of hash tables share
   ['bit-sampling-lsh', 'hyperplane-lsh', 'min-hash-lsh', 'vector-index'], // compose
   ['index'], // names only
