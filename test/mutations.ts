@@ -1,0 +1,196 @@
+import { HyperplaneLsh } from '../src/hyperplane-lsh.js';
+import type { Neighbors } from '../src/neighbors.js';
+import { checksumOf, SnapshotError } from '../src/snapshot.js';
+import { VectorIndex } from '../src/vector-index.js';
+import { uniform } from './arena.js';
+import { clumpedRows } from './data.js';
+
+/** What a stranger would try in place of a word: ends of ranges, signs, NaN and infinity. */
+const WORDS: readonly number[] = [
+  0, 1, 2, 3, 31, 32, 33, 255, 4096, 65535, 0x7fffffff, 0x80000000, 0xffffffff, 0xfffffffe, 0x7f800000,
+  0xff800000, 0x7fc00000, 0x3f800000, 0x7f7fffff, 0x00800000,
+];
+
+export interface Section {
+  tag: number;
+  offset: number;
+  bytes: number;
+  /** Where its entry stands in the header. */
+  entry: number;
+}
+
+/** The sections that a snapshot's header lists. */
+export function sectionsOf(bytes: Uint8Array): Section[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Array.from({ length: view.getUint32(32, true) }, (_, i) => {
+    const entry = 64 + 32 * i;
+    const [tag, offset, length] = [0, 8, 16].map((at) => view.getUint32(entry + at, true));
+    return { tag, offset, bytes: length, entry };
+  });
+}
+
+/** Makes every checksum right again, so that what stands behind the checksums is reached. */
+export function repair(bytes: Uint8Array): Uint8Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (const { entry, offset, bytes: length } of sectionsOf(bytes)) {
+    view.setUint32(entry + 4, checksumOf(bytes.subarray(offset, offset + length)), true);
+  }
+  view.setUint32(60, 0, true);
+  view.setUint32(60, checksumOf(bytes.subarray(0, view.getUint32(36, true))), true);
+  return bytes;
+}
+
+/** A copy with one to three changes and right checksums; now and then the header's own fields change too. */
+export function mutate(original: Uint8Array, next: () => number): Uint8Array {
+  const bytes = original.slice();
+  const view = new DataView(bytes.buffer);
+  const pick = (count: number): number => Math.floor(next() * count);
+  const sections = sectionsOf(original);
+  for (let changes = 1 + pick(3); changes > 0; changes--) {
+    const section = sections[pick(sections.length)];
+    // Words of parameters, ids and row numbers decide more than those of rows do, and sections are drawn alike.
+    const words = section.bytes >> 2;
+    const at = section.offset + 4 * pick(words);
+    const way = pick(6);
+    if (words === 0 || way === 0) continue;
+    if (way === 1) bytes[at + pick(4)] ^= 1 << pick(8);
+    else if (way === 2) view.setUint32(at, WORDS[pick(WORDS.length)], true);
+    else if (way === 3) view.setUint32(at, view.getUint32(at, true) + (next() < 0.5 ? 1 : -1), true);
+    else if (way === 4) view.setUint32(at, view.getUint32(section.offset + 4 * pick(words), true), true);
+    else bytes.fill(pick(256), at, Math.min(at + 4 * pick(9), section.offset + section.bytes));
+  }
+  repair(bytes);
+  if (next() < 0.1) {
+    const entry = sections[pick(sections.length)].entry;
+    const at = next() < 0.5 ? 8 + 4 * pick(13) : entry + 4 * pick(8);
+    view.setUint32(at, next() < 0.5 ? WORDS[pick(WORDS.length)] : view.getUint32(at, true) + 64, true);
+    const headerBytes = Math.min(view.getUint32(36, true), bytes.length);
+    view.setUint32(60, 0, true);
+    view.setUint32(60, checksumOf(bytes.subarray(0, headerBytes)), true);
+  }
+  return bytes;
+}
+
+function checkNeighbors(found: Neighbors, k: number, size: number): void {
+  if (found.ids.length > k) throw new Error(`expected at most ${k} neighbors, got ${found.ids.length}`);
+  if (new Set(found.ids).size !== found.ids.length)
+    throw new Error(`expected different ids, got ${found.ids}`);
+  for (const id of found.ids) if (id >= size) throw new Error(`expected ids below ${size}, got ${id}`);
+}
+
+/**
+ * Loads bytes and, if they are taken, does everything with the index that there is to do. True if they were refused with
+ * a SnapshotError; any other error, and any id that is none of a row, is thrown.
+ */
+export function isRefused(bytes: Uint8Array, kind: 'VectorIndex' | 'HyperplaneLsh'): boolean {
+  const limits = { maxBytes: 2 ** 26 };
+  let index: VectorIndex | HyperplaneLsh;
+  try {
+    index = kind === 'VectorIndex' ? VectorIndex.load(bytes, limits) : HyperplaneLsh.load(bytes, limits);
+  } catch (error) {
+    if (error instanceof SnapshotError && error.code === 'ERR_SNAPSHOT') return true;
+    throw error;
+  }
+  const vectors = clumpedRows(3, index.dimensions, 2, 0.5, bytes.length);
+  const query = vectors.slice(0, index.dimensions);
+  if (index instanceof VectorIndex) exercise(index, query, vectors);
+  else exerciseTables(index, query, vectors);
+  index.dispose();
+  return false;
+}
+
+function exercise(index: VectorIndex, query: Float32Array, vectors: Float32Array): void {
+  const search = (): void => {
+    const { size } = index;
+    for (const recall of [0.5, 0.9, 0.95, 0.99])
+      checkNeighbors(index.search(query, { k: 5, recall }), 5, size);
+    for (const epsilon of [0, 3, Number.POSITIVE_INFINITY]) {
+      checkNeighbors(index.search(query, { k: 10, probes: 2, epsilon }), 10, size);
+      checkNeighbors(index.search(query, { k: 100, probes: 100, epsilon: Math.min(epsilon, 9) }), 100, size);
+    }
+    checkNeighbors(index.search(query, { k: 7, exact: true }), 7, size);
+    if (size > 0) index.explain(query, { k: 3, id: size - 1 });
+  };
+  search();
+  const saved = index.save();
+  VectorIndex.load(saved).dispose();
+  index.add(vectors);
+  search();
+  if (saved[saved.length - 1] % 4 === 0) {
+    index.build();
+    search();
+  }
+}
+
+function exerciseTables(index: HyperplaneLsh, query: Float32Array, vectors: Float32Array): void {
+  for (let turn = 0; turn < 2; turn++) {
+    if (index.bits > 0) {
+      for (const probes of [1, 4]) checkNeighbors(index.search(query, { k: 6, probes }), 6, index.size);
+      for (const id of index.candidates(query, { probes: 2 })) {
+        if (id >= index.size) throw new Error(`expected ids below ${index.size}, got ${id}`);
+      }
+      index.stats();
+    }
+    HyperplaneLsh.load(index.save()).dispose();
+    index.add(vectors);
+  }
+}
+
+/** Small indexes of many kinds, saved. */
+export function seeds(): [kind: 'VectorIndex' | 'HyperplaneLsh', name: string, bytes: Uint8Array][] {
+  const rows = clumpedRows(60, 5, 4, 0.4, 1);
+  const built = VectorIndex.from(rows, { dimensions: 5, cells: 4, refine: true });
+  built.tune({ k: 3, recall: 0.8 });
+  const lengths = VectorIndex.from(rows, { dimensions: 5, cells: 3, metric: 'cosine', storage: 'int8' });
+  lengths.add(rows.subarray(0, 50));
+  const extended = new VectorIndex({ dimensions: 5, metric: 'inner-product', seed: 2n ** 70n });
+  extended.add(rows.subarray(0, 50));
+  const many = VectorIndex.from(clumpedRows(120, 4, 60, 0.01, 3), { dimensions: 4, cells: 60, tune: false });
+  const tables = new HyperplaneLsh({ dimensions: 5, tables: 3, bits: 4, metric: 'cosine' });
+  tables.add(rows);
+  const waiting = new HyperplaneLsh({ dimensions: 5, tables: 2, bucketSize: 4, seed: 300 });
+  return [
+    ['VectorIndex', 'a built index with a second stage', built.save()],
+    ['VectorIndex', 'an index of 8-bit rows with lengths', lengths.save()],
+    ['VectorIndex', 'an index that was not built', extended.save()],
+    ['VectorIndex', 'an index of many cells', many.save()],
+    ['VectorIndex', 'an empty index', new VectorIndex({ dimensions: 2 }).save()],
+    ['HyperplaneLsh', 'hash tables', tables.save()],
+    ['HyperplaneLsh', 'hash tables that wait for rows', waiting.save()],
+  ];
+}
+
+/** The same with codes of principal components: larger, for the long run. */
+export function principalSeed(): Uint8Array {
+  const rows = clumpedRows(2000, 257, 4, 0.4, 5);
+  return VectorIndex.from(rows, {
+    dimensions: 257,
+    cells: 4,
+    principal: true,
+    storage: 'int8',
+    tune: false,
+  }).save();
+}
+
+/**
+ * Mutations of a snapshot until a time is over; returns how many were refused and how many taken. An error carries the
+ * seed of the mutation that brought it about.
+ */
+export function fuzz(
+  kind: 'VectorIndex' | 'HyperplaneLsh',
+  bytes: Uint8Array,
+  firstSeed: number,
+  ms: number,
+): { refused: number; taken: number } {
+  const end = performance.now() + ms;
+  const counts = { refused: 0, taken: 0 };
+  for (let seed = firstSeed; performance.now() < end; seed++) {
+    try {
+      if (isRefused(mutate(bytes, uniform(seed)), kind)) counts.refused++;
+      else counts.taken++;
+    } catch (cause) {
+      throw new Error(`mutation ${seed}: expected a SnapshotError or a sound index, got ${cause}`, { cause });
+    }
+  }
+  return counts;
+}

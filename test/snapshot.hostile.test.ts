@@ -1,0 +1,167 @@
+import { describe, expect, it } from 'vitest';
+import { HyperplaneLsh } from '../src/hyperplane-lsh.js';
+import { checksumOf, SnapshotError, type SnapshotReason } from '../src/snapshot.js';
+import { VectorIndex } from '../src/vector-index.js';
+import { thrownBy } from './answers.js';
+import { normals } from './data.js';
+import { fuzz, isRefused, repair, sectionsOf, seeds } from './mutations.js';
+
+const SNAPSHOTS = seeds();
+
+function refusalOf(kind: string, bytes: Uint8Array): SnapshotError {
+  const error = thrownBy(() =>
+    kind === 'VectorIndex' ? VectorIndex.load(bytes) : HyperplaneLsh.load(bytes),
+  );
+  expect(error).toBeInstanceOf(SnapshotError);
+  return error as SnapshotError;
+}
+
+describe.each(SNAPSHOTS)('a snapshot of a %s: %s', (kind, _, bytes) => {
+  // Every byte of small ones.
+  const step = bytes.length < 16384 ? 1 : 23;
+
+  it('is refused when it is cut off anywhere', () => {
+    for (let length = 0; length < bytes.length; length += step) {
+      expect(refusalOf(kind, bytes.subarray(0, length)).reason).toBe('length');
+    }
+  });
+
+  it('is refused when any byte has changed', () => {
+    const changed = bytes.slice();
+    for (let at = 0; at < bytes.length; at += step) {
+      changed[at] ^= 1 << (at % 8);
+      const { reason } = refusalOf(kind, changed);
+      if (at >= 64) expect(['checksum', 'content']).toContain(reason);
+      changed[at] = bytes[at];
+    }
+  });
+
+  it('gives a SnapshotError or a sound index whatever a forger writes', () => {
+    const seed = Date.now() % 2 ** 31;
+    const { refused, taken } = fuzz(kind, bytes, seed, 700);
+    console.log(`mutations from seed ${seed}: ${refused} refused, ${taken} taken`);
+    expect(refused + taken).toBeGreaterThan(10);
+  });
+});
+
+describe('a forged snapshot is refused when', () => {
+  const find = (name: string): Uint8Array => SNAPSHOTS.find(([, other]) => other === name)?.[2] as Uint8Array;
+  const built = find('a built index with a second stage');
+  const bytesOfInt8 = find('an index of 8-bit rows with lengths');
+  const tables = find('hash tables');
+  const codeBytes = 16 * 4;
+  const slotRow = (slot: number): number => codeBytes + 256 + 4 * slot;
+  const word = (bytes: Uint8Array, tag: number, at: number): number =>
+    new DataView(bytes.buffer).getUint32((offsetOf(bytes, tag) as number) + at, true);
+  const offsetOf = (bytes: Uint8Array, tag: number): number | undefined =>
+    sectionsOf(bytes).find((section) => section.tag === tag)?.offset;
+  type Change = [tag: number, at: number, value: number];
+  const NAN = 0x7fc00000;
+
+  const cases: [what: string, bytes: Uint8Array, changes: Change[], reason: SnapshotReason][] = [
+    ['it has 0 dimensions', built, [[1, 0, 0]], 'content'],
+    ['it has 4,097 dimensions', built, [[1, 0, 4097]], 'limit'],
+    ['its metric is unknown', built, [[1, 4, 3]], 'content'],
+    ['its storage is unknown', built, [[1, 8, 2]], 'content'],
+    ['it claims more rows than there are bytes', built, [[1, 16, 0xfffffffe]], 'content'],
+    ['it claims fewer rows', built, [[1, 16, 59]], 'content'],
+    ['it claims other coded dimensions', built, [[1, 20, 12]], 'content'],
+    ['it claims other rounds', built, [[1, 24, 6]], 'content'],
+    ['it claims more cells', built, [[1, 28, 5]], 'content'],
+    ['it claims no cells', built, [[1, 28, 0]], 'content'],
+    ['it claims groups that it cannot have', built, [[1, 32, 3]], 'content'],
+    ['its step is not a number', built, [[1, 36, NAN]], 'content'],
+    ['a euclidean index has a norm', built, [[1, 40, 0x3f800000]], 'content'],
+    ['a reserved word is used', built, [[1, 44, 1]], 'content'],
+    ['a setting is tuned for no neighbors', built, [[2, 0, 0]], 'content'],
+    ['a setting keeps a billion rows', built, [[2, 12, 1e9]], 'content'],
+    ['a setting is met by halves', built, [[2, 16, 2]], 'content'],
+    ['an epsilon is not a number', built, [[2, 28, 0x7ff80000]], 'content'],
+    ['a cell claims all slots', built, [[3, 0, 0xffffffff]], 'content'],
+    ['a cell claims a slot of the next block', built, [[3, 0, 33]], 'content'],
+    ['a cell has one slot fewer', built, [[3, 0, word(built, 3, 0) - 1]], 'content'],
+    ['the mean is infinite', built, [[4, 0, 0x7f800000]], 'content'],
+    ['a sign is too large', built, [[5, 0, 0x40000000]], 'content'],
+    ['a centre is not a number', built, [[8, 8, NAN]], 'content'],
+    ['a row has a NaN', built, [[9, 4, NAN]], 'content'],
+    ['a row has a number beyond 1e16', built, [[9, 4, 0x7f000000]], 'content'],
+    ['a row goes on behind its end', built, [[9, 4 * 5, 0x3f800000]], 'content'],
+    ['two positions have one id', built, [[10, 0, word(built, 10, 4)]], 'content'],
+    ['an id is that of no row', built, [[10, 0, 60]], 'content'],
+    ['a slot has a row beyond the last', built, [[12, slotRow(0), 60]], 'content'],
+    ['two slots have one row', built, [[12, slotRow(0), word(built, 12, slotRow(1))]], 'content'],
+    ['a slot in use is empty but may survive', built, [[12, slotRow(0), 0xffffffff]], 'content'],
+    ['a factor is not a number', built, [[12, codeBytes, NAN]], 'content'],
+    ['a norm of a record is not a number', built, [[14, 0, NAN]], 'content'],
+    ['the scale of a record is not a number', bytesOfInt8, [[9, 16, NAN]], 'content'],
+    ['the scale of a record is negative', bytesOfInt8, [[9, 16, 0xbf800000]], 'content'],
+    ['the norm of a record is infinite', bytesOfInt8, [[9, 20, 0x7f800000]], 'content'],
+    ['the extension of a record is not a number', bytesOfInt8, [[9, 24, NAN]], 'content'],
+    ['a record goes on behind its end', bytesOfInt8, [[9, 8, 1]], 'content'],
+    ['a length is infinite', bytesOfInt8, [[11, 0, 0x7f800000]], 'content'],
+    ['tables have 0 dimensions', tables, [[1, 0, 0]], 'content'],
+    ['tables have another metric', tables, [[1, 4, 2]], 'content'],
+    ['there are no tables', tables, [[1, 8, 0]], 'content'],
+    ['there are 257 tables', tables, [[1, 8, 257]], 'content'],
+    ['there are no bits', tables, [[1, 12, 0]], 'content'],
+    ['there are 33 bits', tables, [[1, 12, 33]], 'content'],
+    ['tables claim more rows', tables, [[1, 20, 61]], 'content'],
+    ['a reserved word of tables is used', tables, [[1, 24, 1]], 'content'],
+    ['a hyperplane has a NaN', tables, [[2, 0, NAN]], 'content'],
+    ['a row of tables has a NaN', tables, [[3, 0, NAN]], 'content'],
+    ['a row of tables goes on behind its end', tables, [[3, 20, 0x3f800000]], 'content'],
+    ['a row has no direction', tables, [0, 1, 2, 3, 4].map((i): Change => [3, 4 * i, 0]), 'content'],
+    ['a key has too many bits', tables, [[4, 0, 16]], 'content'],
+  ];
+
+  it.each(cases)('%s', (_, bytes, changes, reason) => {
+    const forged = bytes.slice();
+    const view = new DataView(forged.buffer);
+    for (const [tag, at, value] of changes) {
+      view.setUint32((offsetOf(bytes, tag) as number) + at, value, true);
+    }
+    const error = refusalOf(bytes === tables ? 'HyperplaneLsh' : 'VectorIndex', repair(forged));
+    expect([error.reason, error.message]).toEqual([reason, error.message]);
+  });
+
+  const heads: [what: string, at: number, value: number, reason: SnapshotReason][] = [
+    ['a required feature is unknown', 16, 0x10, 'feature'],
+    ['its kind is unknown', 12, 77, 'kind'],
+    ['it counts sections wrong', 32, 13, 'content'],
+    ['it counts a billion sections', 32, 1e9, 'content'],
+    ['it claims another length', 24, built.length + 64, 'length'],
+    ['it claims a length of many gigabytes', 28, 1000, 'length'],
+    ['a reserved word of the header is used', 48, 1, 'content'],
+    ['a section is unknown', 64, 99, 'feature'],
+    ['a section is there twice', 64, 2, 'content'],
+    ['a section begins in the header', 64 + 8, 0, 'content'],
+    ['a section begins beyond the end', 64 + 12, 1, 'content'],
+    ['a section is longer than the file', 64 + 20, 1, 'content'],
+    ['a section is longer than it was', 64 + 16, 128, 'content'],
+    ['a section has unknown flags', 64 + 24, 2, 'content'],
+  ];
+
+  it.each(heads)('%s', (_, at, value, reason) => {
+    const forged = built.slice();
+    const view = new DataView(forged.buffer);
+    view.setUint32(at, value, true);
+    // The header's checksum alone: sections may lie anywhere now.
+    const count = Math.min(64, view.getUint32(32, true));
+    view.setUint32(60, 0, true);
+    view.setUint32(60, checksumOf(forged.subarray(0, 64 * Math.ceil(1 + count / 2))), true);
+    expect(refusalOf('VectorIndex', forged).reason).toBe(reason);
+  });
+
+  it('but not when only an optional feature or section is unknown', () => {
+    const bytes = built.slice();
+    const view = new DataView(bytes.buffer);
+    view.setUint32(20, 0xf0, true);
+    expect(isRefused(repair(bytes), 'VectorIndex')).toBe(false);
+    // The tuned settings under a tag that nobody knows: without them the index is an untuned one.
+    const { entry } = sectionsOf(bytes)[1];
+    view.setUint32(entry, 1000, true);
+    view.setUint32(entry + 24, 1, true);
+    const index = VectorIndex.load(repair(bytes));
+    expect(index.search(normals(5, 1), { recall: 0.9 }).ids.length).toBe(10);
+  });
+});
