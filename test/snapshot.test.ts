@@ -8,6 +8,7 @@ import { type BuildOptions, VectorIndex, type VectorIndexOptions } from '../src/
 import { expectSameNeighbors, METRICS, thrownBy } from './answers.js';
 import { expectSameBits } from './arena.js';
 import { clumpedRows, normals } from './data.js';
+import { sectionsOf } from './mutations.js';
 
 const STORAGES: readonly Storage[] = ['f32', 'int8'];
 const WAYS = [
@@ -96,6 +97,7 @@ describe('a saved and loaded VectorIndex', () => {
         principal: true,
         refine: true,
       });
+      expect(sectionsOf(index.save()).map(({ tag }) => tag)).toEqual(expect.arrayContaining([6, 7, 13, 14]));
       expectRoundTrip(index, { cells: 8, principal: true });
     }
   });
@@ -103,6 +105,9 @@ describe('a saved and loaded VectorIndex', () => {
   it('is the same with centres in groups, and after cells have split', () => {
     const vectors = clumpedRows(3000, 8, 600, 0.05, 940);
     const index = VectorIndex.from(vectors, { dimensions: 8, cells: 600, tune: false });
+    const bytes = index.save();
+    const groups = new DataView(bytes.buffer).getUint32(sectionsOf(bytes)[0].offset + 32, true);
+    expect(groups).toBeGreaterThan(0);
     expectRoundTrip(index, { cells: 600 });
     const growing = VectorIndex.from(clumpedRows(600, 4, 8, 0.3, 941), {
       dimensions: 4,
