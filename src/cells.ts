@@ -415,7 +415,7 @@ export class Cells {
       u32[entry + 3] = found - before;
     }
     if (found < rows) return 'every row in one slot';
-    if (this.count > 1) this.#codeRun(grouped ? this.#groupCentres() : null);
+    if (this.count > 1 || grouped) this.#codeRun(grouped ? this.#groupCentres() : null);
     return undefined;
   }
 

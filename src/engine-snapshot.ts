@@ -159,7 +159,7 @@ export class EngineSnapshot {
     const built = this.#integer('built', 12, 0, 1) === 1;
     expectContent(built || cells === 1, 'one cell before the first build', cells);
     const groups = this.#word(32);
-    const expectedGroups = cells > 1 && groups > 0 ? Cells.groupsOf(cells) : 0;
+    const expectedGroups = built && groups > 0 ? Cells.groupsOf(cells) : 0;
     expectContent(groups === expectedGroups, `${expectedGroups} groups`, groups);
     const dims = this.#word(20);
     const principal = reader.has(MATRIX);

@@ -152,7 +152,7 @@ export class HyperplaneLsh {
    * Keys are read as they stand, since hashing all rows anew takes longer than all the rest; only buckets are made anew.
    *
    * @param limits refused beyond these, before memory is taken. `maxBytes` also limits the index from then on.
-   * @throws SnapshotError (ERR_SNAPSHOT) with a `reason`.
+   * @throws SnapshotError (ERR_SNAPSHOT) with a `reason`; RangeError (ERR_OUT_OF_MEMORY) where the machine has no room for it.
    */
   static load(bytes: Uint8Array, limits?: SnapshotLimits): HyperplaneLsh {
     const reader = new SnapshotReader(bytes, 'HyperplaneLsh', Object.values(SECTIONS), limits);

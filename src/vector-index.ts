@@ -164,7 +164,7 @@ export class VectorIndex {
    *
    * @param bytes of `save`; copied.
    * @param limits refused beyond these, before memory is taken. `maxBytes` also limits the index from then on.
-   * @throws SnapshotError (ERR_SNAPSHOT) with a `reason`.
+   * @throws SnapshotError (ERR_SNAPSHOT) with a `reason`; RangeError (ERR_OUT_OF_MEMORY) where the machine has no room for it.
    */
   static load(bytes: Uint8Array, limits?: SnapshotLimits): VectorIndex {
     const snapshot = new EngineSnapshot(bytes, limits);

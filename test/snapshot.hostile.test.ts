@@ -38,7 +38,7 @@ describe.each(SNAPSHOTS)('a snapshot of a %s: %s', (kind, _, bytes) => {
 
   it('gives a SnapshotError or a sound index whatever a forger writes', () => {
     const seed = Date.now() % 2 ** 31;
-    const { refused, taken } = fuzz(kind, bytes, seed, 700);
+    const { refused, taken } = fuzz(kind, bytes, seed, 400);
     console.log(`mutations from seed ${seed}: ${refused} refused, ${taken} taken`);
     expect(refused + taken).toBeGreaterThan(0);
   });

@@ -120,6 +120,34 @@ describe('a saved and loaded VectorIndex', () => {
     expectRoundTrip(growing, { cells: 8 });
   });
 
+  it('is the same for equal rows, of which all cells but one are dropped', () => {
+    const index = VectorIndex.from(new Float32Array(2000 * 4).fill(2), {
+      dimensions: 4,
+      cells: 600,
+      tune: false,
+    });
+    expect(index.cells).toBe(1);
+    expectRoundTrip(index, { cells: 600 });
+  });
+
+  it('is the same for the largest and the smallest numbers that rows may have', () => {
+    for (const metric of METRICS) {
+      for (const storage of STORAGES) {
+        for (const scale of [1e16 / 6, metric === 'cosine' ? 1e-18 : 1e-40]) {
+          const vectors = clumpedRows(300, 70, 5, 0.3, 945).map((x) => Math.max(-6, Math.min(6, x)) * scale);
+          const index = VectorIndex.from(vectors, {
+            dimensions: 70,
+            metric,
+            storage,
+            cells: 5,
+            refine: true,
+          });
+          expectRoundTrip(index, { cells: 5 });
+        }
+      }
+    }
+  });
+
   it('keeps a seed of any usual size, and refuses to save an absurd one', () => {
     for (const seed of [0, 1, 255, 256n, 2n ** 64n, 2n ** 128n - 1n]) {
       const index = new VectorIndex({ dimensions: 5, seed });
