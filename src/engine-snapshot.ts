@@ -5,6 +5,7 @@ import type { Storage } from './rows.js';
 import {
   Checksums,
   expectContent,
+  refuseRemoved,
   type SectionSource,
   type SnapshotLimits,
   SnapshotReader,
@@ -46,6 +47,7 @@ type Tuned = ReadonlyMap<number, readonly TunedSetting[]>;
 /** The snapshot of an engine and of what was tuned for it. */
 export function saveEngine(engine: Engine, tuned: Tuned): Uint8Array {
   const { plan, rows, size, dims } = engine;
+  refuseRemoved(rows.idCount, size);
   const region = (tag: number, name: string, bytes: number): SectionSource => ({
     tag,
     pieces: plan.ptr(name) === 0 ? [] : [{ ptr: plan.ptr(name), bytes }],

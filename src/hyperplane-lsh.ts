@@ -22,6 +22,7 @@ import {
   Checksums,
   expectContent,
   MAX_SEED_BYTES,
+  refuseRemoved,
   type SectionSource,
   type SnapshotLimits,
   SnapshotReader,
@@ -346,11 +347,13 @@ export class HyperplaneLsh {
    * The whole index as bytes: hyperplanes, rows and keys. The same index gives the same bytes on every engine.
    * docs/snapshot-format.md has the format.
    *
-   * @throws RangeError (ERR_OUT_OF_MEMORY) where there is no room for a second copy of the index.
+   * @throws RangeError where rows were removed (ERR_ARGUMENT_RANGE), or there is no room for a second copy
+   * (ERR_OUT_OF_MEMORY).
    */
   save(): Uint8Array {
     const { memory, kernels, buckets } = this.#tables;
     const { dimensions, tables, bits, size } = this;
+    refuseRemoved(this.#tables.count, size);
     const seed = seedBytes(BigInt(this.#seed));
     const parameters = new Uint8Array(PARAMETER_BYTES + seed.length);
     const view = new DataView(parameters.buffer);

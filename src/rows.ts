@@ -337,7 +337,9 @@ export class Rows {
     const plan = this.#plan;
     if (lengths) plan.reserve('lengths', rows * 4);
     this.#reserve(rows, plan.get('RowBytes'));
+    plan.reserve('positions', rows * 4);
     plan.set('RowCount', rows);
+    this.#idCount = rows;
     if (this.metric === 'inner-product') this.#setNorm(squaredNorm);
   }
 

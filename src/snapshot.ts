@@ -301,6 +301,15 @@ function expectZeros(bytes: Uint8Array): void {
   for (const byte of bytes) expectContent(byte === 0, 'zeros between the parts', byte);
 }
 
+/** Refuses an index whose ids have gaps: version 1 of the format has no word for rows that are gone. */
+export function refuseRemoved(ids: number, rows: number): void {
+  if (ids === rows) return;
+  throw rangeError(
+    'ERR_ARGUMENT_RANGE',
+    `index: expected one without removed rows to save, got one with ${ids - rows} removed; save one made of the others`,
+  );
+}
+
 /** Bytes for a whole snapshot. */
 function allocate(bytes: number): Uint8Array<ArrayBuffer> {
   try {

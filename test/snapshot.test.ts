@@ -317,6 +317,13 @@ describe('the door of load', () => {
     expect(Class.load(bytes, { maxRows: 30, maxDimensions: 3, maxBytes: 2 ** 20 }).size).toBe(30);
   });
 
+  it('does not save an index from which rows were removed, which it could not tell of', () => {
+    for (const full of [VectorIndex.load(index.save()), HyperplaneLsh.load(lsh.save())]) {
+      full.remove([3]);
+      expect(thrownBy(() => full.save()).message).toContain('got one with 1 removed');
+    }
+  });
+
   it('is closed after dispose', () => {
     const gone = new VectorIndex({ dimensions: 3 });
     gone.dispose();
