@@ -14,7 +14,7 @@ import {
 } from './check.js';
 import { Engine, type RowTrace } from './engine.js';
 import { EngineSnapshot, saveEngine } from './engine-snapshot.js';
-import type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
+import { type Metric, makeBatch, type Neighbors, type NeighborsBatch } from './neighbors.js';
 import { RandomGenerator } from './random.js';
 import type { Storage } from './rows.js';
 import type { SnapshotLimits } from './snapshot.js';
@@ -352,17 +352,14 @@ export class VectorIndex {
    *
    * @param queries rows × dimensions floats.
    * @returns queries × k ids and distances, row-major; unfilled places are id 4294967295 at distance Infinity.
+   * @throws as search; RangeError (ERR_TOO_LARGE) for more than 2^29 places in all.
    */
   searchBatch(queries: Float32Array, options?: VectorSearchOptions): NeighborsBatch {
     this.#alive();
     const count = checkRows('queries', queries, this.dimensions);
     const { k, settings } = this.#resolve(options);
     const engine = this.#engine;
-    const neighbors = {
-      ids: new Uint32Array(count * k).fill(0xffffffff),
-      distances: new Float32Array(count * k).fill(Number.POSITIVE_INFINITY),
-      counts: new Uint32Array(count),
-    };
+    const neighbors = makeBatch(count, k, 0);
     if (settings) {
       engine.runMany(queries, k, settings, neighbors);
     } else {

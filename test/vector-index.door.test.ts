@@ -188,6 +188,13 @@ describe('the door', () => {
         'truth: expected a multiple of 2 ids (as many a query), got 7',
       ],
     ],
+    ERR_TOO_LARGE: [
+      [
+        'a batch with more places than an array has',
+        () => index.searchBatch(new Float32Array(6), { k: 2 ** 31 }),
+        'k: expected at most 536870912 places (queries × k), got 4294967296; search in parts',
+      ],
+    ],
     ERR_DETACHED: [
       [
         'rows on a detached buffer',
