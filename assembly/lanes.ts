@@ -70,3 +70,24 @@ export function addSquare(acc: v128, x: v128, y: v128): v128 {
 export function addProduct(acc: v128, x: v128, y: v128): v128 {
   return f32x4.add(acc, f32x4.mul(x, y));
 }
+
+/**
+ * Rounds floats times a scale to 16-bit integers, half to even, and returns the sums of the rounded values, lane by lane.
+ * Scaled values must fit 16 bits.
+ *
+ * floats  f32 × bytes / 4   read, bytes a multiple of 16
+ * words   i16 × bytes / 4   written
+ */
+// @ts-ignore: decorator
+@inline
+export function roundTo16(floats: usize, bytes: usize, scale: f32, words: usize): v128 {
+  const magic = f32x4.splat(12582912); // 1.5 · 2^23 + x has the nearest integer to x in its low bits
+  const scales = f32x4.splat(scale);
+  let total = f32x4.splat(0);
+  for (let i: usize = 0; i < bytes; i += 16) {
+    const v = f32x4.add(f32x4.mul(v128.load(floats + i), scales), magic);
+    total = f32x4.add(total, f32x4.sub(v, magic));
+    v128.store64_lane(words + (i >> 1), v128.shuffle<i16>(v, v, 0, 2, 4, 6, 0, 2, 4, 6), 0);
+  }
+  return total;
+}

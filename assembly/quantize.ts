@@ -6,7 +6,7 @@
 // The coordinate that extends a row to a common norm (inner product) is kept as it is: it may be far larger than the
 // others, and it changes with the norm while the row does not.
 
-import { most4, sum, sum4i } from './lanes';
+import { most4, roundTo16, sum, sum4i } from './lanes';
 import { get, getFloat, Plan, putFloat } from './plan';
 
 /** Bytes of the codes of a row of `stride` floats. */
@@ -78,10 +78,7 @@ export function widenQuery(plan: usize): void {
   }
   const most = most4(largest);
   const unit: f32 = most > 0 ? most / 4095 : 1;
-  const inverse: f32 = <f32>1 / unit;
-  for (let i: usize = 0; i < stride; i++) {
-    store<i16>(wide + (i << 1), <i16><i32>nearest<f32>(load<f32>(query + (i << 2)) * inverse));
-  }
+  roundTo16(query, stride << 2, <f32>1 / unit, wide);
   for (let i = stride; i < codesOf(<u32>stride); i++) store<i16>(wide + (i << 1), 0);
   putFloat(plan, Plan.QueryUnit, unit);
   putFloat(plan, Plan.QuerySquare, sum(squares));

@@ -8,7 +8,7 @@
 //
 // |x̂ - q|² - |q|² = |x̂|² - 2 step (Σ q u - 7.5 Σ q), in integers: q is rounded to 16 bits (largest 4,095).
 
-import { most4, sum, sum4i } from './lanes';
+import { most4, roundTo16, sum, sum4i } from './lanes';
 import { get, getFloat, Plan, put } from './plan';
 import { arrange } from './select';
 
@@ -72,15 +72,7 @@ export function refineSurvivors(plan: usize, kept: u32, count: u32): void {
   for (let i: usize = 0; i < bytes; i += 16) largest = f32x4.pmax(largest, f32x4.abs(v128.load(rotated + i)));
   const top = most4(largest);
   const unit: f32 = top > 0 ? top / 4095 : 1;
-  // 1.5 · 2^23 + x has the nearest integer to x in its low bits.
-  const magic = f32x4.splat(12582912);
-  const inverse = f32x4.splat(<f32>1 / unit);
-  let total = f32x4.splat(0);
-  for (let i: usize = 0; i < bytes; i += 16) {
-    const v = f32x4.add(f32x4.mul(v128.load(rotated + i), inverse), magic);
-    total = f32x4.add(total, f32x4.sub(v, magic));
-    v128.store64_lane(wide + (i >> 1), v128.shuffle<i16>(v, v, 0, 2, 4, 6, 0, 2, 4, 6), 0);
-  }
+  const total = roundTo16(rotated, bytes, <f32>1 / unit, wide);
   const codes = codeBytes(dims);
   memory.fill(wide + (bytes >> 1), 0, (codes << 2) - (bytes >> 1));
 

@@ -62,7 +62,7 @@ export function makeTable(plan: usize, rotated: usize): void {
 const BATCH: u32 = 16;
 /** The same while there is no limit yet, and every slot survives. */
 const FIRST_BATCH: u32 = 2;
-/** A block that waits for that: 32 lower bounds less g, then the address of its factors. */
+/** A block that waits for that: 32 lower bounds less g, the mask of its survivors, the address of its factors. */
 const WAITING_BYTES: usize = 144;
 
 // Sixteen table entries at once. Indexes are 0…15, where every engine gives the same: relaxed, and one instruction on x86

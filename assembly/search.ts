@@ -10,7 +10,7 @@ import { refineSurvivors } from './refine';
 import { transform } from './transform';
 import { makeTable, scanCell } from './scan';
 
-/** Spare candidates beyond a quarter when cells are ranked for a query, and groups visited beyond a quarter of `want`. */
+/** Spare candidates beyond an eighth when cells are ranked for a query, and groups visited beyond a quarter of `want`. */
 const SPARE: u32 = 6;
 const GROUP_SPARE: u32 = 8;
 

@@ -1,6 +1,6 @@
 // Rows → the coded space, by rotation or by a matrix.
 
-import { most4, sum, sum4i } from './lanes';
+import { most4, roundTo16, sum, sum4i } from './lanes';
 import { get, Plan } from './plan';
 import { rotate } from './rotate';
 
@@ -41,11 +41,7 @@ function widen(row: usize, stride: usize, wide: usize): f32 {
   }
   const square = sum(squares);
   const scale: f32 = square > 0 ? min<f32>(<f32>32767 / most4(largest), <f32>131072 / sqrt<f32>(square)) : 0;
-  const magic = f32x4.splat(12582912); // 1.5 · 2^23 + x has the nearest integer to x in its low bits
-  for (let i: usize = 0; i < stride; i += 4) {
-    const v = f32x4.add(f32x4.mul(v128.load(row + (i << 2)), f32x4.splat(scale)), magic);
-    v128.store64_lane(wide + (i << 1), v128.shuffle<i16>(v, v, 0, 2, 4, 6, 0, 2, 4, 6), 0);
-  }
+  roundTo16(row, stride << 2, scale, wide);
   for (let i = stride; i < ((stride + 7) & ~7); i++) store<i16>(wide + (i << 1), 0);
   return scale;
 }

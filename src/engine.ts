@@ -203,7 +203,7 @@ export class Engine implements Tunable {
     const rows = this.rows.dead;
     const before = plan.memory.reserved;
     const moved = this.rows.compact([
-      ['refine', Math.ceil(plan.get('Dims') / 32) * 16],
+      ['refine', this.#recordBytes],
       ['refineNorms', 4],
     ]);
     this.#cells.compact(moved);
