@@ -1,15 +1,9 @@
 import { CHUNK_ROWS, type EnginePlan } from './plan.js';
+import type { Progress } from './progress.js';
 
 /** Draws numbers from [0, 1). */
 export interface RandomNumbers {
   uniform(): number;
-}
-
-/** How far a long piece of work has come. */
-export interface Progress {
-  phase: 'train' | 'assign' | 'encode' | 'refine' | 'tune';
-  done: number;
-  total: number;
 }
 
 /** Bytes behind the codes of a block: add, mul, row (assembly/encode.ts). */

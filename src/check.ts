@@ -12,6 +12,7 @@ export type ErrorCode =
   | 'ERR_ZERO_VECTOR'
   | 'ERR_DETACHED'
   | 'ERR_DISPOSED'
+  | 'ERR_BUSY'
   | 'ERR_TOO_LARGE'
   | 'ERR_OUT_OF_MEMORY'
   | 'ERR_NO_SIMD'
@@ -105,6 +106,12 @@ export function checkChoice<T extends string>(subject: string, value: unknown, c
     throw make(code, `${subject}: expected one of ${list}, got ${describe(value)}`);
   }
   return value as T;
+}
+
+/** A function, or an error that names the argument. */
+export function checkFunction(subject: string, value: unknown): void {
+  if (typeof value !== 'function')
+    throw typeError('ERR_ARGUMENT_TYPE', `${subject}: expected a function, got ${describe(value)}`);
 }
 
 /** A plain options object (or nothing), so that `search(query, 5)` is refused with a word about `{ k: 5 }`. */

@@ -1,6 +1,7 @@
-import { Cells, type Progress } from './cells.js';
+import { Cells } from './cells.js';
 import type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
 import { CHUNK_ROWS, EnginePlan } from './plan.js';
+import type { Progress } from './progress.js';
 import { RandomGenerator } from './random.js';
 import { Rows, type Storage } from './rows.js';
 import { Space } from './space.js';

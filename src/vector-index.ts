@@ -1,4 +1,4 @@
-import { MAX_CELLS, type Progress } from './cells.js';
+import { MAX_CELLS } from './cells.js';
 import {
   checkChoice,
   checkIds,
@@ -15,6 +15,7 @@ import {
 import { Engine, type RowTrace } from './engine.js';
 import { EngineSnapshot, saveEngine } from './engine-snapshot.js';
 import { type Metric, makeBatch, type Neighbors, type NeighborsBatch } from './neighbors.js';
+import { finish, type Progress } from './progress.js';
 import { RandomGenerator } from './random.js';
 import type { Storage } from './rows.js';
 import type { SnapshotLimits } from './snapshot.js';
@@ -271,9 +272,7 @@ export class VectorIndex {
    * @throws RangeError (ERR_OUT_OF_MEMORY); then all rows are in one cell: slower to search, and not wrong.
    */
   build(options: BuildOptions = {}): void {
-    for (const _ of this.#build(options)) {
-      // Run to the end.
-    }
+    finish(this.#build(options));
   }
 
   /**
@@ -546,9 +545,7 @@ export class VectorIndex {
     const ids = Uint32Array.from({ length: count }, (_, i) => all[Math.floor((i * all.length) / count)]);
     const [whole, principal] = [false, true].map((adopt) => {
       const trial = engine.trial(ids, adopt);
-      for (const _ of trial.sort(TRIAL_CELLS, true)) {
-        // Run to the end.
-      }
+      finish(trial.sort(TRIAL_CELLS, true));
       return new Tuner(trial, () => new RandomGenerator(0)).tryCost(0.95);
     });
     return principal <= whole;

@@ -8,7 +8,7 @@ const SOURCE = fileURLToPath(new URL('../src/', import.meta.url));
 
 /** The core by layers, lowest first; a file imports from lower layers only, except for the pairs below. */
 const LAYERS: readonly (readonly string[])[] = [
-  ['binary', 'check', 'kernels', 'memory', 'neighbors', 'plan', 'workspace'], // bytes, exports, arguments, results: nothing of hashing
+  ['binary', 'check', 'kernels', 'memory', 'neighbors', 'plan', 'progress', 'workspace'], // bytes, exports, arguments, results: nothing of hashing
   // one idea each
   [
     'buckets',
@@ -36,6 +36,7 @@ const WITHIN: Record<string, readonly string[]> = {
   memory: ['check'],
   neighbors: ['check', 'kernels', 'memory'],
   plan: ['kernels', 'memory'],
+  progress: ['check'],
   tuning: ['cells'],
   workspace: ['kernels', 'memory'],
 };
