@@ -1,8 +1,17 @@
 // Makes a fresh clone ready, once: installs the locked packages and builds dist/. Needs nothing but Node and npm.
 // Skips whatever is up to date, so that a repeated start neither installs nor builds.
+// With --test also what only the tests need: Chromium, Redis.
 import { execSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -41,7 +50,37 @@ function once(step, names, present, command) {
   writeFileSync(stamp, now);
 }
 
+/** Whether a program of this name is on the path. */
+function isOnPath(name) {
+  return (process.env.PATH ?? '').split(path.delimiter).some((folder) => {
+    try {
+      accessSync(path.join(folder, name), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** Programs that the tests run, by the Debian package that they come from; installs what is missing where that can be. */
+function installPrograms() {
+  const missing = [];
+  if (!existsSync(process.env.CHROMIUM_PATH ?? '/usr/bin/chromium')) missing.push('chromium');
+  if (!isOnPath('redis-server')) missing.push('redis-server');
+  if (missing.length === 0) return;
+  const command = `apt-get install --yes --no-install-recommends ${missing.join(' ')}`;
+  if (process.getuid?.() !== 0 || !isOnPath('apt-get')) {
+    throw new Error(
+      `the tests need ${missing.join(' and ')}: install them (Debian: ${command}); CHROMIUM_PATH names another Chromium`,
+    );
+  }
+  console.error(`orthant: ${command}`);
+  const options = { stdio: ['ignore', 2, 2], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } };
+  execSync(`apt-get update && ${command}`, options);
+}
+
 try {
+  if (process.argv.includes('--test')) installPrograms();
   once(
     'install',
     ['package-lock.json'],
