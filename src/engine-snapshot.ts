@@ -3,9 +3,10 @@ import type { Engine } from './engine.js';
 import type { Metric } from './neighbors.js';
 import type { Storage } from './rows.js';
 import {
+  bitsOf,
   Checksums,
+  countBits,
   expectContent,
-  refuseRemoved,
   type SectionSource,
   type SnapshotLimits,
   SnapshotReader,
@@ -30,7 +31,8 @@ const LENGTHS = 11;
 const BLOCKS = 12;
 const REFINE = 13;
 const REFINE_NORMS = 14;
-const TAGS: readonly number[] = Array.from({ length: 14 }, (_, i) => i + 1);
+const REMOVED = 15;
+const TAGS: readonly number[] = Array.from({ length: 15 }, (_, i) => i + 1);
 
 const PARAMETER_BYTES = 64;
 const TUNED_BYTES = 64;
@@ -40,14 +42,18 @@ const METRICS: readonly Metric[] = ['euclidean', 'cosine', 'inner-product'];
 const STORAGES: readonly Storage[] = ['f32', 'int8'];
 /** Stands for a setting without `keep`. */
 const NO_KEEP = 0xffffffff;
+const MAX_IDS = 2 ** 32 - 2;
 const LARGEST_SQUARED_NORM = 1e36;
 
 type Tuned = ReadonlyMap<number, readonly TunedSetting[]>;
 
-/** The snapshot of an engine and of what was tuned for it. */
+/**
+ * The snapshot of an engine and of what was tuned for it. Removed rows are compacted away first: then nothing of them is
+ * in the bytes, and an index that is loaded is the one that was saved, place by place.
+ */
 export function saveEngine(engine: Engine, tuned: Tuned): Uint8Array {
+  if (engine.rows.dead > 0) engine.compact();
   const { plan, rows, size, dims } = engine;
-  refuseRemoved(rows.idCount, size);
   const region = (tag: number, name: string, bytes: number): SectionSource => ({
     tag,
     pieces: plan.ptr(name) === 0 ? [] : [{ ptr: plan.ptr(name), bytes }],
@@ -65,15 +71,15 @@ export function saveEngine(engine: Engine, tuned: Tuned): Uint8Array {
     region(CENTRES, 'centres', slots.length * dims * 4),
   ];
   if (size > 0) {
-    sections.push(
-      region(ROWS, 'rows', rows.bytes),
-      region(LABELS, 'labels', size * 4),
-      region(LENGTHS, 'lengths', size * 4),
-      { tag: BLOCKS, pieces: engine.runs() },
-      region(REFINE, 'refine', bytes.refine),
-      region(REFINE_NORMS, 'refineNorms', size * 4),
-    );
+    sections.push(region(ROWS, 'rows', rows.bytes), region(LABELS, 'labels', size * 4));
   }
+  // Without rows these are empty, and tell that there are such regions.
+  sections.push(region(LENGTHS, 'lengths', size * 4));
+  if (size > 0) sections.push({ tag: BLOCKS, pieces: engine.runs() });
+  sections.push(region(REFINE, 'refine', bytes.refine), region(REFINE_NORMS, 'refineNorms', size * 4), {
+    tag: REMOVED,
+    pieces: rows.idCount === size ? [] : [bitsOf(rows.idCount, (id) => !rows.has(id))],
+  });
   return writeSnapshot('VectorIndex', sections, plan.memory, plan.kernels);
 }
 
@@ -95,6 +101,7 @@ function parameters(engine: Engine): Uint8Array {
   words.forEach((word, i) => void view.setUint32(4 * i, word, true));
   view.setFloat32(36, engine.isRefined ? plan.memory.f32[plan.word('RefineStep')] : 0, true);
   view.setFloat32(40, rows.squaredNorm, true);
+  view.setUint32(44, rows.idCount - engine.size, true);
   const bytes = new Uint8Array(view.buffer);
   bytes.set(seed, PARAMETER_BYTES);
   return bytes;
@@ -142,7 +149,7 @@ export class EngineSnapshot {
     this.metric = METRICS[this.#integer('metric', 4, 0, METRICS.length - 1)];
     this.storage = STORAGES[this.#integer('storage', 8, 0, STORAGES.length - 1)];
     reader.limit('maxRows', reader.maxRows, this.#word(16));
-    for (let at = 44; at < PARAMETER_BYTES; at += 4) this.#integer('reserved word', at, 0, 0);
+    for (let at = 48; at < PARAMETER_BYTES; at += 4) this.#integer('reserved word', at, 0, 0);
     this.seed = seedFrom(view, PARAMETER_BYTES);
     this.maxBytes = reader.maxBytes;
   }
@@ -157,6 +164,9 @@ export class EngineSnapshot {
     const reader = this.#reader;
     const { plan } = engine;
     const rows = this.#word(16);
+    const gone = this.#word(44);
+    const ids = rows + gone;
+    expectContent(ids <= MAX_IDS, `at most ${MAX_IDS} ids`, ids);
     const cells = this.#integer('cells', 28, 1, MAX_CELLS);
     const built = this.#integer('built', 12, 0, 1) === 1;
     expectContent(built || cells === 1, 'one cell before the first build', cells);
@@ -184,9 +194,7 @@ export class EngineSnapshot {
     reader.expectSection(SLOTS, cells * 4);
     const view = reader.read(SLOTS, cells * 4);
     const slots = Uint32Array.from({ length: cells }, (_, cell) => view.getUint32(4 * cell, true));
-    const tuned = reader.has(TUNED)
-      ? readTuned(reader.read(TUNED, MAX_TUNED * TUNED_BYTES), rows)
-      : new Map();
+    const tuned = reader.has(TUNED) ? readTuned(reader.read(TUNED, MAX_TUNED * TUNED_BYTES), ids) : new Map();
 
     engine.openSpace(dims, principal);
     const bytes = engine.bytesOf(rows, slots);
@@ -198,27 +206,43 @@ export class EngineSnapshot {
       [CENTRES, 'centres', cells * dims * 4, true],
       [ROWS, 'rows', rows * plan.get('RowBytes'), rows > 0],
       [LABELS, 'labels', rows * 4, rows > 0],
-      [LENGTHS, 'lengths', rows * 4, this.metric === 'cosine' && rows > 0 && reader.has(LENGTHS)],
+      [LENGTHS, 'lengths', rows * 4, this.metric === 'cosine' && reader.has(LENGTHS)],
       [BLOCKS, 'blocks', bytes.blocks, rows > 0],
-      [REFINE, 'refine', bytes.refine, rows > 0 && refined],
-      [REFINE_NORMS, 'refineNorms', rows * 4, rows > 0 && refined],
+      [REFINE, 'refine', bytes.refine, refined],
+      [REFINE_NORMS, 'refineNorms', rows * 4, refined],
     ];
     // Everything that is about to be reserved stands in the bytes: a few words cannot ask for gigabytes.
     for (const [tag, , size, isThere] of regions) {
       if (isThere) reader.expectSection(tag, size);
       else expectContent(!reader.has(tag), `no section ${tag}`, 'one');
     }
+    const removed = this.#readRemoved(ids, gone);
     if (rows === 0) expectContent(bytes.blocks === 0, 'no slots without rows', slots[0]);
     const lengths = reader.has(LENGTHS);
-    engine.open({ rows, slots, built, lengths, squaredNorm, refined, refineStep });
+    engine.open({ rows, ids, slots, built, lengths, squaredNorm, refined, refineStep });
     const checksums = new Checksums(plan.memory, plan.kernels);
     for (const [tag, name, , isThere] of regions) {
       if (isThere) reader.copy(tag, plan.memory, plan.ptr(name), checksums);
     }
     checksums.release();
-    const wrong = engine.settle(groups > 0);
+    const wrong = engine.settle(groups > 0, removed);
     expectContent(wrong === undefined, `${wrong}`, 'something else');
     return tuned;
+  }
+
+  /** Which ids are those of removed rows; nothing where none are. */
+  #readRemoved(ids: number, gone: number): Uint8Array | undefined {
+    const reader = this.#reader;
+    if (gone === 0) {
+      expectContent(!reader.has(REMOVED), 'no removed ids', 'some');
+      return undefined;
+    }
+    const bytes = Math.ceil(ids / 8);
+    reader.expectSection(REMOVED, bytes);
+    const bits = new Uint8Array(reader.read(REMOVED, bytes).buffer);
+    const count = countBits(bits, ids);
+    expectContent(count === gone, `${gone} removed ids`, count);
+    return bits;
   }
 
   #word(at: number): number {
@@ -232,7 +256,7 @@ export class EngineSnapshot {
   }
 }
 
-function readTuned(view: DataView, rows: number): Map<number, TunedSetting[]> {
+function readTuned(view: DataView, ids: number): Map<number, TunedSetting[]> {
   const tuned = new Map<number, TunedSetting[]>();
   expectContent(view.byteLength % TUNED_BYTES === 0, 'whole settings', `${view.byteLength} bytes`);
   let lastK = 0;
@@ -245,7 +269,7 @@ function readTuned(view: DataView, rows: number): Map<number, TunedSetting[]> {
       view.getFloat64(at + 24 + 8 * i, true),
     );
     if (k !== lastK) lastTarget = -1;
-    expectContent(k >= Math.max(1, lastK) && k <= Math.max(1, rows), 'settings in order of k', k);
+    expectContent(k >= Math.max(1, lastK) && k <= Math.max(1, ids), 'settings in order of k', k);
     expectContent(target > lastTarget && target <= 1 && target >= 0, 'targets in order', target);
     expectContent(probes >= 1, '1 probe or more', probes);
     // What is kept is reserved at every search.

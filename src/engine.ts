@@ -44,6 +44,8 @@ export interface RowTrace {
 /** What a snapshot tells of its contents before they are copied. */
 export interface EngineShape {
   rows: number;
+  /** Ids given out, those of removed rows included. */
+  ids: number;
   /** Slots that each cell uses. */
   slots: Uint32Array;
   built: boolean;
@@ -249,7 +251,7 @@ export class Engine implements Tunable {
   open(shape: EngineShape): void {
     const { plan } = this;
     const { rows, slots } = shape;
-    this.rows.open(rows, shape.lengths, shape.squaredNorm);
+    this.rows.open(rows, shape.ids, shape.lengths, shape.squaredNorm);
     this.#cells.open(slots);
     if (shape.refined) {
       plan.reserve('refine', rows * this.#recordBytes);
@@ -260,13 +262,16 @@ export class Engine implements Tunable {
     this.#settings = null;
   }
 
-  /** Proves and completes what was copied into the regions. Returns what is expected and does not hold, or nothing. */
-  settle(grouped: boolean): string | undefined {
+  /**
+   * Proves and completes what was copied into the regions; `removed` are the ids of removed rows (Rows.settle). Returns
+   * what is expected and does not hold, or nothing.
+   */
+  settle(grouped: boolean, removed?: Uint8Array): string | undefined {
     const { plan, size } = this;
     const norms = plan.ptr('refineNorms');
     if (norms && plan.kernels.firstUnfit(norms, size, LARGEST_FLOAT) >>> 0 < size)
       return 'finite norms of records';
-    return this.rows.settle() ?? this.#space.settle() ?? this.#cells.settle(size, grouped);
+    return this.rows.settle(removed) ?? this.#space.settle() ?? this.#cells.settle(size, grouped);
   }
 
   /* ---- building ---- */

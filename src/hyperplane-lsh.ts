@@ -19,10 +19,11 @@ import {
 } from './neighbors.js';
 import { RandomGenerator } from './random.js';
 import {
+  bitsOf,
   Checksums,
+  countBits,
   expectContent,
   MAX_SEED_BYTES,
-  refuseRemoved,
   type SectionSource,
   type SnapshotLimits,
   SnapshotReader,
@@ -48,7 +49,7 @@ const HASHED_ROWS = 256;
 const SCRATCH_BYTES = 4 * 260;
 
 /** Sections of a snapshot: docs/snapshot-format.md. */
-const SECTIONS = { parameters: 1, hyperplanes: 2, rows: 3, keys: 4 } as const;
+const SECTIONS = { parameters: 1, hyperplanes: 2, rows: 3, keys: 4, removed: 5 } as const;
 const PARAMETER_BYTES = 64;
 
 export interface HyperplaneLshOptions {
@@ -191,6 +192,7 @@ export class HyperplaneLsh {
       if (sizes[name] > 0) reader.expectSection(SECTIONS[name], sizes[name]);
       else expectContent(!reader.has(SECTIONS[name]), `no ${name}`, 'some');
     }
+    const removed = HyperplaneLsh.#readRemoved(reader, rows);
     const metric = metricAt === 1 ? 'cosine' : 'euclidean';
     const options = { dimensions, tables, metric, seed } as const;
     // Bits are settled by the hyperplanes that are read, not by a bucket size that later rows would settle them by.
@@ -205,29 +207,52 @@ export class HyperplaneLsh {
     expectContent(fit, 'finite hyperplanes', 'others');
     const buckets = index.#makeBuckets(bits, memory.f32.slice(plain >>> 2, (plain >>> 2) + planes));
     index.#tables.settle(buckets);
-    if (rows > 0) index.#fill(buckets, rows, reader, checksums);
+    if (rows > 0) index.#fill(buckets, rows, removed, reader, checksums);
     checksums.release();
     return index;
   }
 
+  /** A bit for each id, set where its row is gone. */
+  static #readRemoved(reader: SnapshotReader, rows: number): Uint8Array | undefined {
+    if (!reader.has(SECTIONS.removed)) return undefined;
+    const bytes = Math.ceil(rows / 8);
+    reader.expectSection(SECTIONS.removed, bytes);
+    const bits = new Uint8Array(reader.read(SECTIONS.removed, bytes).buffer);
+    expectContent(countBits(bits, rows) > 0, 'removed ids', 'none');
+    return bits;
+  }
+
   /** Takes the rows and keys of a snapshot into an empty index. */
-  #fill(buckets: Buckets, rows: number, reader: SnapshotReader, checksums: Checksums): void {
+  #fill(
+    buckets: Buckets,
+    rows: number,
+    removed: Uint8Array | undefined,
+    reader: SnapshotReader,
+    checksums: Checksums,
+  ): void {
     const { memory, kernels } = this.#tables;
     const stride = this.#stride;
     const ptr = memory.reserve('rows', 4 * rows * stride);
     reader.copy(SECTIONS.rows, memory, ptr, checksums);
     const fit = kernels.firstUnfit(ptr, rows * stride, MAX_VALUE) >>> 0 === rows * stride;
     expectContent(fit, 'finite numbers of at most 1e16 in every row', 'others');
+    const isGone = (row: number): boolean =>
+      removed !== undefined && ((removed[row >>> 3] >>> (row & 7)) & 1) > 0;
     if (this.#metricNumber === 1) {
       const scales = memory.reserve('scales', 4 * rows);
-      const short = kernels.inverseLengths(ptr, rows, stride, LEAST_SQUARED_LENGTH, scales) >>> 0;
-      expectContent(short === rows, 'rows with a direction', `none in row ${short}`);
+      // Stretch by stretch of the rows that are there.
+      for (let row = 0, end = 0; row < rows; row = end + 1) {
+        for (end = row; end < rows && !isGone(end); ) end++;
+        const [from, scale] = [ptr + 4 * row * stride, scales + 4 * row];
+        const short = kernels.inverseLengths(from, end - row, stride, LEAST_SQUARED_LENGTH, scale) >>> 0;
+        expectContent(short === end - row, 'rows with a direction', `none in row ${row + short}`);
+      }
     }
     buckets.reserve(rows); // of an empty index: the tables' keys then follow each other without room between
     const { f32, u32 } = memory;
-    for (let row = memory.ptr('rows') >>> 2, end = row + rows * stride; row < end; row += stride) {
-      for (let at = row + this.dimensions; at < row + stride; at++) {
-        expectContent(f32[at] === 0, 'zeros behind every row', f32[at]);
+    for (let row = 0, start = memory.ptr('rows') >>> 2; row < rows; row++, start += stride) {
+      for (let at = start + (isGone(row) ? 0 : this.dimensions); at < start + stride; at++) {
+        if (f32[at] !== 0) expectContent(false, 'zeros behind every row and in removed ones', f32[at]);
       }
     }
     reader.copy(SECTIONS.keys, memory, buckets.keysPtr(0), checksums);
@@ -237,6 +262,7 @@ export class HyperplaneLsh {
       if (u32[at] > most) expectContent(false, `keys of ${buckets.bits} bits`, u32[at]);
     }
     buckets.add(rows);
+    if (removed) for (let row = 0; row < rows; row++) if (isGone(row)) buckets.remove([row]);
   }
 
   /** Rows in the index, without those that were removed. */
@@ -347,17 +373,18 @@ export class HyperplaneLsh {
    * The whole index as bytes: hyperplanes, rows and keys. The same index gives the same bytes on every engine.
    * docs/snapshot-format.md has the format.
    *
-   * @throws RangeError where rows were removed (ERR_ARGUMENT_RANGE), or there is no room for a second copy
-   * (ERR_OUT_OF_MEMORY).
+   * Of removed rows the keys and ids are in it, and zeros for their numbers, which this call forgets.
+   *
+   * @throws RangeError where there is no room for a second copy (ERR_OUT_OF_MEMORY).
    */
   save(): Uint8Array {
     const { memory, kernels, buckets } = this.#tables;
-    const { dimensions, tables, bits, size } = this;
-    refuseRemoved(this.#tables.count, size);
+    const { dimensions, tables, bits } = this;
+    const { count } = this.#tables;
     const seed = seedBytes(BigInt(this.#seed));
     const parameters = new Uint8Array(PARAMETER_BYTES + seed.length);
     const view = new DataView(parameters.buffer);
-    const words = [dimensions, this.#metricNumber, tables, bits, this.#bucketSize, size];
+    const words = [dimensions, this.#metricNumber, tables, bits, this.#bucketSize, count];
     words.forEach((word, i) => void view.setUint32(4 * i, word, true));
     parameters.set(seed, PARAMETER_BYTES);
     const sections: SectionSource[] = [{ tag: SECTIONS.parameters, pieces: [parameters] }];
@@ -366,21 +393,36 @@ export class HyperplaneLsh {
       memory.f32.set(this.hyperplanes, planes >>> 2);
       const bytes = 4 * tables * bits * dimensions;
       sections.push({ tag: SECTIONS.hyperplanes, pieces: [{ ptr: planes, bytes }] });
-      if (size > 0) {
+      if (count > 0) {
+        const removed = this.#forgetRemoved(buckets);
         sections.push({
           tag: SECTIONS.rows,
-          pieces: [{ ptr: memory.ptr('rows'), bytes: 4 * size * this.#stride }],
+          pieces: [{ ptr: memory.ptr('rows'), bytes: 4 * count * this.#stride }],
         });
         const pieces = Array.from({ length: tables }, (_, table) => ({
           ptr: buckets.keysPtr(table * buckets.keyStride),
-          bytes: 4 * size,
+          bytes: 4 * count,
         }));
-        sections.push({ tag: SECTIONS.keys, pieces });
+        sections.push({ tag: SECTIONS.keys, pieces }, { tag: SECTIONS.removed, pieces: removed });
       }
     }
     const bytes = writeSnapshot('HyperplaneLsh', sections, memory, kernels);
     memory.release('planes');
     return bytes;
+  }
+
+  /** Overwrites the numbers of removed rows; returns a bit for each id, set where its row is gone, if one is. */
+  #forgetRemoved(buckets: Buckets): Uint8Array[] {
+    if (buckets.removed === 0) return [];
+    const { f32 } = this.#tables.memory;
+    const rows = this.#tables.memory.ptr('rows') >>> 2;
+    const stride = this.#stride;
+    const bits = bitsOf(buckets.count, (id) => {
+      if (buckets.has(id)) return false;
+      f32.fill(0, rows + id * stride, rows + (id + 1) * stride);
+      return true;
+    });
+    return [bits];
   }
 
   /** Frees the memory at once. Every later call throws a TypeError (ERR_DISPOSED). */

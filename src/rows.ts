@@ -333,28 +333,37 @@ export class Rows {
   }
 
   /** Room for the rows of a snapshot, which are copied into `rows`, `labels` and, if they have any, `lengths`. */
-  open(rows: number, lengths: boolean, squaredNorm: number): void {
+  open(rows: number, ids: number, lengths: boolean, squaredNorm: number): void {
     const plan = this.#plan;
     if (lengths) plan.reserve('lengths', rows * 4);
     this.#reserve(rows, plan.get('RowBytes'));
-    plan.reserve('positions', rows * 4);
+    plan.reserve('positions', ids * 4);
     plan.set('RowCount', rows);
-    this.#idCount = rows;
+    this.#idCount = ids;
     if (this.metric === 'inner-product') this.#setNorm(squaredNorm);
   }
 
-  /** Proves rows that were copied in, and fills `positions`. Returns what is expected and does not hold, or nothing. */
-  settle(): string | undefined {
+  /**
+   * Proves rows that were copied in, and fills `positions`. `removed` has a bit for each id, set where its row is gone;
+   * without it no id's is. Returns what is expected and does not hold, or nothing.
+   */
+  settle(removed?: Uint8Array): string | undefined {
     const plan = this.#plan;
     const { u32 } = plan.memory;
     const rows = this.count;
     const labels = plan.ptr('labels') >>> 2;
     const positions = plan.ptr('positions') >>> 2;
-    u32.fill(0xffffffff, positions, positions + rows);
+    const ids = this.#idCount;
+    u32.fill(NONE, positions, positions + ids);
     for (let position = 0; position < rows; position++) {
       const id = u32[labels + position];
-      if (id >= rows || u32[positions + id] !== 0xffffffff) return 'every id once';
+      if (id >= ids || u32[positions + id] !== NONE) return 'every id once';
       u32[positions + id] = position;
+    }
+    // With as many bits set as ids are left over, every id is a row's or a removed one.
+    for (let id = 0; removed && id < ids; id++) {
+      if ((removed[id >>> 3] >>> (id & 7)) & 1 && u32[positions + id] !== NONE)
+        return 'no row of a removed id';
     }
     const lengths = plan.ptr('lengths');
     if (lengths && plan.kernels.firstUnfit(lengths, rows, LARGEST_LENGTH) >>> 0 < rows)

@@ -301,13 +301,23 @@ function expectZeros(bytes: Uint8Array): void {
   for (const byte of bytes) expectContent(byte === 0, 'zeros between the parts', byte);
 }
 
-/** Refuses an index whose ids have gaps: version 1 of the format has no word for rows that are gone. */
-export function refuseRemoved(ids: number, rows: number): void {
-  if (ids === rows) return;
-  throw rangeError(
-    'ERR_ARGUMENT_RANGE',
-    `index: expected one without removed rows to save, got one with ${ids - rows} removed; save one made of the others`,
-  );
+/**
+ * A bit for each of `count` ids, set where `holds`: bit id & 7 of byte id >> 3. So ids of removed rows take an eighth of a
+ * byte in a snapshot, and no few bytes can ask for the memory of billions of them.
+ */
+export function bitsOf(count: number, holds: (id: number) => boolean): Uint8Array {
+  const bits = new Uint8Array(Math.ceil(count / 8));
+  for (let id = 0; id < count; id++) if (holds(id)) bits[id >>> 3] |= 1 << (id & 7);
+  return bits;
+}
+
+/** How many bits are set; fails unless those behind the first `count` are 0. */
+export function countBits(bits: Uint8Array, count: number): number {
+  let set = 0;
+  for (let byte of bits) for (; byte > 0; byte &= byte - 1) set++;
+  const spare = count % 8 === 0 ? 0 : bits[bits.length - 1] >>> (count % 8);
+  expectContent(spare === 0, `zeros behind bit ${count - 1}`, spare);
+  return set;
 }
 
 /** Bytes for a whole snapshot. */

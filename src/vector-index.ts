@@ -477,8 +477,10 @@ export class VectorIndex {
    * The whole index as bytes, for a file or a message: rows, codes and tuned settings. The same index gives the same
    * bytes on every engine. docs/snapshot-format.md has the format.
    *
-   * @throws RangeError where rows were removed (ERR_ARGUMENT_RANGE), or there is no room for a second copy
-   * (ERR_OUT_OF_MEMORY).
+   * Removed rows are compacted away first (see `compact`): nothing but their ids, which are never given out again, is in
+   * the bytes.
+   *
+   * @throws RangeError where there is no room for a second copy (ERR_OUT_OF_MEMORY).
    */
   save(): Uint8Array {
     this.#alive();

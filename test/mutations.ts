@@ -71,11 +71,11 @@ export function mutate(original: Uint8Array, next: () => number): Uint8Array {
   return bytes;
 }
 
-function checkNeighbors(found: Neighbors, k: number, size: number): void {
+function checkNeighbors(found: Neighbors, k: number, index: VectorIndex | HyperplaneLsh): void {
   if (found.ids.length > k) throw new Error(`expected at most ${k} neighbors, got ${found.ids.length}`);
   if (new Set(found.ids).size !== found.ids.length)
     throw new Error(`expected different ids, got ${found.ids}`);
-  for (const id of found.ids) if (id >= size) throw new Error(`expected ids below ${size}, got ${id}`);
+  for (const id of found.ids) if (!index.has(id)) throw new Error(`expected ids of rows, got ${id}`);
 }
 
 /**
@@ -101,20 +101,24 @@ export function isRefused(bytes: Uint8Array, kind: 'VectorIndex' | 'HyperplaneLs
 
 function exercise(index: VectorIndex, query: Float32Array, vectors: Float32Array): void {
   const search = (): void => {
-    const { size } = index;
     for (const recall of [0.5, 0.9, 0.95, 0.99])
-      checkNeighbors(index.search(query, { k: 5, recall }), 5, size);
+      checkNeighbors(index.search(query, { k: 5, recall }), 5, index);
     for (const epsilon of [0, 3, Number.POSITIVE_INFINITY]) {
-      checkNeighbors(index.search(query, { k: 10, probes: 2, epsilon }), 10, size);
-      checkNeighbors(index.search(query, { k: 100, probes: 100, epsilon: Math.min(epsilon, 9) }), 100, size);
+      checkNeighbors(index.search(query, { k: 10, probes: 2, epsilon }), 10, index);
+      checkNeighbors(index.search(query, { k: 100, probes: 100, epsilon: Math.min(epsilon, 9) }), 100, index);
     }
-    checkNeighbors(index.search(query, { k: 7, exact: true }), 7, size);
-    if (size > 0) index.explain(query, { k: 3, id: size - 1 });
+    const { ids } = index.search(query, { k: 7, exact: true });
+    if (ids.length !== Math.min(7, index.size)) throw new Error(`expected all of 7 neighbors, got ${ids}`);
+    if (ids.length > 0) index.explain(query, { k: 3, id: ids[0] });
   };
   search();
   const saved = index.save();
   VectorIndex.load(saved).dispose();
-  index.add(vectors);
+  const first = index.add(vectors);
+  search();
+  // A row that came with the bytes, if there was one, and one of its own.
+  const { ids } = index.search(query, { k: 2, exact: true });
+  if (index.remove([...ids, first]) < 2) throw new Error('expected rows that can be removed');
   search();
   if (saved[saved.length - 1] % 4 === 0) {
     index.build();
@@ -125,14 +129,14 @@ function exercise(index: VectorIndex, query: Float32Array, vectors: Float32Array
 function exerciseTables(index: HyperplaneLsh, query: Float32Array, vectors: Float32Array): void {
   for (let turn = 0; turn < 2; turn++) {
     if (index.bits > 0) {
-      for (const probes of [1, 4]) checkNeighbors(index.search(query, { k: 6, probes }), 6, index.size);
+      for (const probes of [1, 4]) checkNeighbors(index.search(query, { k: 6, probes }), 6, index);
       for (const id of index.candidates(query, { probes: 2 })) {
-        if (id >= index.size) throw new Error(`expected ids below ${index.size}, got ${id}`);
+        if (!index.has(id)) throw new Error(`expected ids of rows, got ${id}`);
       }
       index.stats();
     }
     HyperplaneLsh.load(index.save()).dispose();
-    index.add(vectors);
+    index.remove([index.add(vectors)]);
   }
 }
 
@@ -149,7 +153,17 @@ export function seeds(): [kind: 'VectorIndex' | 'HyperplaneLsh', name: string, b
   const tables = new HyperplaneLsh({ dimensions: 5, tables: 3, bits: 4, metric: 'cosine' });
   tables.add(rows);
   const waiting = new HyperplaneLsh({ dimensions: 5, tables: 2, bucketSize: 4, seed: 300 });
+  const removed = VectorIndex.from(rows, { dimensions: 5, cells: 4, metric: 'cosine', refine: true });
+  removed.remove([0, 1, 7, 8, 9, 30, 59]);
+  const emptied = VectorIndex.from(rows, { dimensions: 5, cells: 2, metric: 'cosine', refine: true });
+  emptied.remove(Array.from({ length: 60 }, (_, id) => id));
+  const thinned = new HyperplaneLsh({ dimensions: 5, tables: 2, bits: 3, metric: 'cosine' });
+  thinned.add(rows);
+  thinned.remove([0, 1, 7, 8, 9, 30, 59]);
   return [
+    ['VectorIndex', 'an index with removed rows', removed.save()],
+    ['VectorIndex', 'an index of which no row is left', emptied.save()],
+    ['HyperplaneLsh', 'hash tables with removed rows', thinned.save()],
     ['VectorIndex', 'a built index with a second stage', built.save()],
     ['VectorIndex', 'an index of 8-bit rows with lengths', lengths.save()],
     ['VectorIndex', 'an index that was not built', extended.save()],

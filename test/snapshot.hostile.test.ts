@@ -49,6 +49,8 @@ describe('a forged snapshot is refused when', () => {
   const built = find('a built index with a second stage');
   const bytesOfInt8 = find('an index of 8-bit rows with lengths');
   const tables = find('hash tables');
+  const removed = find('an index with removed rows');
+  const thinned = find('hash tables with removed rows');
   const codeBytes = 16 * 4;
   const slotRow = (slot: number): number => codeBytes + 256 + 4 * slot;
   const word = (bytes: Uint8Array, tag: number, at: number): number =>
@@ -72,7 +74,41 @@ describe('a forged snapshot is refused when', () => {
     ['it claims groups that it cannot have', built, [[1, 32, 3]], 'content'],
     ['its step is not a number', built, [[1, 36, NAN]], 'content'],
     ['a euclidean index has a norm', built, [[1, 40, 0x3f800000]], 'content'],
-    ['a reserved word is used', built, [[1, 44, 1]], 'content'],
+    ['a reserved word is used', built, [[1, 48, 1]], 'content'],
+    ['it claims removed rows and does not name them', built, [[1, 44, 1]], 'content'],
+    ['it claims more ids than there are', built, [[1, 44, 0xfffffffe]], 'content'],
+    ['it claims another number of removed rows', removed, [[1, 44, 6]], 'content'],
+    ['it claims a number of removed rows that as many bits could tell', removed, [[1, 44, 8]], 'content'],
+    ['a removed id is that of a row', removed, [[15, 0, word(removed, 15, 0) ^ 0b110]], 'content'],
+    [
+      'a removed id is none that was given out',
+      removed,
+      [[15, 4, word(removed, 15, 4) ^ (0b11 << 27)]],
+      'content',
+    ],
+    ['a row has an id that was removed', removed, [[10, 0, 30]], 'content'],
+    [
+      'tables count no row that was removed',
+      thinned,
+      [
+        [5, 0, 0],
+        [5, 4, 0],
+      ],
+      'content',
+    ],
+    [
+      'tables removed an id that was not given out',
+      thinned,
+      [[5, 4, word(thinned, 5, 4) | 0x80000000]],
+      'content',
+    ],
+    ['a row of tables that was removed is there', thinned, [[3, 0, 0x3f800000]], 'content'],
+    [
+      'a row of tables that was not removed is gone',
+      thinned,
+      [0, 1, 2, 3, 4].map((i): Change => [3, 4 * (2 * 8 + i), 0]),
+      'content',
+    ],
     ['a setting is tuned for no neighbors', built, [[2, 0, 0]], 'content'],
     ['a setting keeps a billion rows', built, [[2, 12, 1e9]], 'content'],
     ['a setting is met by halves', built, [[2, 16, 2]], 'content'],
@@ -120,7 +156,10 @@ describe('a forged snapshot is refused when', () => {
     for (const [tag, at, value] of changes) {
       view.setUint32((offsetOf(bytes, tag) as number) + at, value, true);
     }
-    const error = refusalOf(bytes === tables ? 'HyperplaneLsh' : 'VectorIndex', repair(forged));
+    const error = refusalOf(
+      bytes === tables || bytes === thinned ? 'HyperplaneLsh' : 'VectorIndex',
+      repair(forged),
+    );
     expect([error.reason, error.message]).toEqual([reason, error.message]);
   });
 
