@@ -107,28 +107,48 @@ export function fillRecords(
 }
 
 /**
- * Puts rows into a new order, in place: new[p] = old[source[p]].
+ * Puts rows into a new order, in place: new[p] = old[source[p]]. Stops after so many moves, to go on with the next call.
  *
  * rows     rowBytes × count   read and written
  * source   u32 × count        read, a permutation; left as the identity
- * scratch  rowBytes           overwritten
+ * scratch  rowBytes           the row that is out of its place; kept from call to call
+ * state    u32 × 2            first position of the cycle that is open, and where it stands; 0, 0 at first, count at last
  */
-export function permuteRows(rows: usize, rowBytes: u32, count: u32, source: usize, scratch: usize): void {
-  for (let p: u32 = 0; p < count; p++) {
-    let from = load<u32>(source + ((<usize>p) << 2));
-    if (from == p) continue;
-    // Follow the cycle that starts here; each row moves once.
-    memory.copy(scratch, rows + <usize>p * rowBytes, rowBytes);
-    let to = p;
-    while (from != p) {
-      memory.copy(rows + <usize>to * rowBytes, rows + <usize>from * rowBytes, rowBytes);
-      store<u32>(source + ((<usize>to) << 2), to);
-      to = from;
-      from = load<u32>(source + ((<usize>to) << 2));
+export function permuteRows(
+  rows: usize,
+  rowBytes: u32,
+  count: u32,
+  source: usize,
+  scratch: usize,
+  state: usize,
+  moves: u32,
+): void {
+  let p = load<u32>(state);
+  let to = load<u32>(state, 4);
+  while (p < count) {
+    let from = load<u32>(source + ((<usize>to) << 2));
+    if (from != p) {
+      // Follow the cycle that starts here; each row moves once.
+      if (to == p) memory.copy(scratch, rows + <usize>p * rowBytes, rowBytes);
+      do {
+        if (moves-- == 0) {
+          store<u32>(state, p);
+          store<u32>(state, to, 4);
+          return;
+        }
+        memory.copy(rows + <usize>to * rowBytes, rows + <usize>from * rowBytes, rowBytes);
+        store<u32>(source + ((<usize>to) << 2), to);
+        to = from;
+        from = load<u32>(source + ((<usize>to) << 2));
+      } while (from != p);
     }
-    memory.copy(rows + <usize>to * rowBytes, scratch, rowBytes);
-    store<u32>(source + ((<usize>to) << 2), to);
+    if (to != p) {
+      memory.copy(rows + <usize>to * rowBytes, scratch, rowBytes);
+      store<u32>(source + ((<usize>to) << 2), to);
+    }
+    to = ++p;
   }
+  store<u32>(state, p);
 }
 
 /**

@@ -1,5 +1,5 @@
 import { CHUNK_ROWS, type EnginePlan } from './plan.js';
-import type { Progress } from './progress.js';
+import { finish, type Progress, under } from './progress.js';
 
 /** Draws numbers from [0, 1). */
 export interface RandomNumbers {
@@ -109,7 +109,7 @@ export class Cells {
     plan.set('Groups', 0);
     // The sample is in random order already: its first rows are random rows.
     memory.u8.copyWithin(plan.ptr('centres'), plan.ptr('sample'), plan.ptr('sample') + cells * bytes);
-    this.#codeCentres(sampleRows);
+    yield* this.#codeCentres(sampleRows);
 
     const sums = plan.reserve('sums of cells', cells * bytes);
     const counts = plan.reserve('counts of cells', cells * 4);
@@ -123,11 +123,14 @@ export class Cells {
         const sample = plan.ptr('sample') + row * bytes;
         this.assign(sample, rows, nearest + row * 4, distances + row * 4);
         kernels.accumulate(sample, rows, dims, nearest + row * 4, sums, counts);
-        yield { phase: 'train', done: iteration * sampleRows + row, total: iterations * sampleRows };
+        yield { phase: 'train', done: iteration * sampleRows + row + rows, total: iterations * sampleRows };
       }
       kernels.moveCentres(sums, counts, cells, dims, plan.ptr('centres'));
       if (iteration < iterations - 1) this.#reseed(sampleRows, random);
-      this.#codeCentres(sampleRows);
+      yield* under(
+        { phase: 'train', done: (iteration + 1) * sampleRows, total: iterations * sampleRows },
+        this.#codeCentres(sampleRows),
+      );
     }
     for (const region of ['sums of cells', 'counts of cells', 'nearest cells', 'cell distances'])
       plan.release(region);
@@ -150,7 +153,7 @@ export class Cells {
    * Drops the cells that no row fell into, which would only be probed in vain. Returns the new number of each old cell;
    * those of dropped cells mean nothing.
    */
-  dropEmpty(sizes: Uint32Array): Uint32Array {
+  *dropEmpty(sizes: Uint32Array): Generator<Progress, Uint32Array> {
     const plan = this.#plan;
     const bytes = this.dims * 4;
     const numbers = new Uint32Array(sizes.length);
@@ -165,7 +168,7 @@ export class Cells {
     if (kept === sizes.length) return numbers;
     const grouped = plan.get('Groups') > 0;
     plan.set('Cells', kept);
-    this.#codeRun(grouped ? this.#groupCentres() : null);
+    yield* this.#codeRun(grouped ? yield* this.#groupCentres() : null);
     return numbers;
   }
 
@@ -409,7 +412,7 @@ export class Cells {
       u32[entry + 3] = found - before;
     }
     if (found < rows) return 'every row in one slot';
-    if (this.count > 1 || grouped) this.#codeRun(grouped ? this.#groupCentres() : null);
+    if (this.count > 1 || grouped) finish(this.#codeRun(grouped ? finish(this.#groupCentres()) : null));
     return undefined;
   }
 
@@ -425,14 +428,17 @@ export class Cells {
   }
 
   /** The cell of every live row, by the id at its position; of removed ids 0. */
-  cellsOf(labels: Uint32Array, ids: number): Uint32Array {
+  *cellsOf(ids: number): Generator<Progress, Uint32Array> {
     const plan = this.#plan;
-    const { u32 } = plan.memory;
     const cells = new Uint32Array(ids);
     for (let cell = 0; cell < this.count; cell++) {
+      // Asked for again in every step: a search in between may have made the memory grow.
+      const { u32 } = plan.memory;
+      const labels = plan.ptr('labels') >>> 2;
       this.#slots(cell, (row) => {
-        if (u32[row] !== NO_ROW) cells[labels[u32[row]]] = cell;
+        if (u32[row] !== NO_ROW) cells[u32[labels + u32[row]]] = cell;
       });
+      yield { phase: 'tune', done: 0, total: this.count };
     }
     return cells;
   }
@@ -519,7 +525,7 @@ export class Cells {
         this.#unsplit.set(cell, sizes[cell]);
       }
     }
-    if (split) this.#codeRun(null);
+    if (split) finish(this.#codeRun(null));
   }
 
   /** Moves the farther part of a cell's rows to a new cell; false where its rows cannot be told apart. */
@@ -670,20 +676,20 @@ export class Cells {
   }
 
   /** Codes the centres: in one run, or by groups where groups are shown to find the same cells. */
-  #codeCentres(sampleRows: number): void {
+  *#codeCentres(sampleRows: number): Generator<Progress> {
     const plan = this.#plan;
     const cells = this.count;
-    this.#codeRun(null);
+    yield* this.#codeRun(null);
     if (cells < 512 || sampleRows === 0) return;
     const trials = Math.min(GROUP_TRIALS, sampleRows);
     const found = plan.reserve('trial cells', trials * 8);
     this.assign(plan.ptr('sample'), trials, found, found + trials * 4);
     const alone = this.#sum(found + trials * 4, trials);
-    this.#codeRun(this.#groupCentres());
+    yield* this.#codeRun(yield* this.#groupCentres());
     this.assign(plan.ptr('sample'), trials, found, found + trials * 4);
     const grouped = this.#sum(found + trials * 4, trials);
     plan.release('trial cells');
-    if (grouped > alone * GROUP_LOSS) this.#codeRun(null);
+    if (grouped > alone * GROUP_LOSS) yield* this.#codeRun(null);
   }
 
   #sum(floats: number, count: number): number {
@@ -693,7 +699,7 @@ export class Cells {
   }
 
   /** A few Lloyd's steps over the centres themselves; returns each centre's group. */
-  #groupCentres(): Uint32Array {
+  *#groupCentres(): Generator<Progress, Uint32Array> {
     const plan = this.#plan;
     const { memory, kernels } = plan;
     const cells = this.count;
@@ -710,7 +716,12 @@ export class Cells {
     const sums = plan.reserve('sums of groups', groups * bytes);
     const counts = plan.reserve('counts of groups', groups * 4);
     for (let iteration = 0; iteration < 4; iteration++) {
-      kernels.assignExactly(plan.ptr('centres'), cells, dims, table, groups, scratch, nearest);
+      for (let cell = 0; cell < cells; cell += CHUNK_ROWS) {
+        const rows = plan.ptr('centres') + cell * bytes;
+        const count = Math.min(CHUNK_ROWS, cells - cell);
+        kernels.assignExactly(rows, count, dims, table, groups, scratch, nearest + cell * 4);
+        yield { phase: 'train', done: 0, total: cells };
+      }
       if (iteration === 3) break;
       memory.u8.fill(0, sums, sums + groups * bytes);
       memory.u8.fill(0, counts, counts + groups * 4);
@@ -724,7 +735,7 @@ export class Cells {
   }
 
   /** Writes the centre blocks, all in one run coded against the origin, or a run a group coded against its centre. */
-  #codeRun(groupOf: Uint32Array | null): void {
+  *#codeRun(groupOf: Uint32Array | null): Generator<Progress> {
     const plan = this.#plan;
     const { kernels } = plan;
     const cells = this.count;
@@ -745,8 +756,9 @@ export class Cells {
     let block = 0;
     for (let group = 0; group < groups; group++) {
       plan.memory.u32[starts + group] = block;
-      lists[group].forEach((cell, i) => {
+      for (const [i, cell] of lists[group].entries()) {
         const slot = i % SLOTS;
+        if (slot === 0) yield { phase: 'train', done: 0, total: cells };
         if (slot === 0) kernels.clearBlock(region + block++ * blockBytes, codeBytes);
         kernels.encode(
           plan.ptr('centres') + cell * dims * 4,
@@ -758,7 +770,7 @@ export class Cells {
           cell,
           0,
         );
-      });
+      }
     }
     plan.memory.u32[starts + groups] = block;
     plan.set('Groups', groupOf ? groups : 0);

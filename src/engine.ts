@@ -1,7 +1,7 @@
 import { Cells } from './cells.js';
 import type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
 import { CHUNK_ROWS, EnginePlan } from './plan.js';
-import type { Progress } from './progress.js';
+import { finish, type Progress, under } from './progress.js';
 import { RandomGenerator } from './random.js';
 import { Rows, type Storage } from './rows.js';
 import { Space } from './space.js';
@@ -129,10 +129,25 @@ export class Engine implements Tunable {
     }
   }
 
+  /** Takes in the first rows of an index, which a build follows. */
+  *take(vectors: Float32Array, rows: number): Generator<Progress> {
+    this.rows.openChunk();
+    yield* this.rows.append(vectors, rows);
+    this.rows.closeChunk();
+  }
+
+  /** An engine of the live rows of this one, over a memory of its own; a build follows. */
+  *copy(): Generator<Progress, Engine> {
+    const { metric, dimensions, storage } = this.rows;
+    const copy = new Engine(dimensions, metric, storage, this.#seed, this.plan.memory.maxBytes);
+    yield* copy.rows.copy(this.rows);
+    return copy;
+  }
+
   #append(vectors: Float32Array, rows: number, encode: boolean, first: number): void {
-    this.rows.append(vectors, rows);
+    finish(this.rows.append(vectors, rows));
     if (!encode || rows === 0) return;
-    if (first === 0 && !this.#built) this.#space.setMean(this.#mean());
+    if (first === 0 && !this.#built) this.#space.setMean(finish(this.#mean()));
     const before = this.#cells.snapshot();
     try {
       this.#encode(first, rows);
@@ -196,7 +211,7 @@ export class Engine implements Tunable {
     this.#cells.remove([position]);
     this.rows.replace(position);
     this.#cells.append(cell, this.rows.floats(position, 1), position, 1);
-    if (plan.ptr('refine')) this.#refineFrom(position, 1);
+    if (plan.ptr('refine')) finish(this.#refineFrom(position, 1));
     if (this.#built && this.#cells.isLarge(cell, this.size)) this.#split();
   }
 
@@ -277,17 +292,17 @@ export class Engine implements Tunable {
   /* ---- building ---- */
 
   /** Forgets what a build made, and the removed rows, so that the next one depends on the live rows alone. */
-  start(principal: boolean): void {
+  *start(principal: boolean): Generator<Progress> {
     if (this.rows.dead > 0) this.compact();
     this.dropRecords();
-    this.rows.extend();
+    yield* this.rows.extend();
     const random = new RandomGenerator(this.#seed);
-    const mean = this.#mean();
+    const mean = yield* this.#mean();
     this.#space.draw(random);
     if (principal) {
       const ids = this.ids();
       const floats = (i: number): number => this.rows.floats(this.rows.position(ids[i]), 1);
-      this.#space.learn(this.size, floats, mean, random);
+      yield* this.#space.learn(this.size, floats, mean, random);
     } else {
       this.#space.setMean(mean);
     }
@@ -295,15 +310,16 @@ export class Engine implements Tunable {
   }
 
   /** A small engine of some of the rows in the same coded space, or in that of the whole rotation, to try things on. */
-  trial(ids: Uint32Array, principal: boolean): Engine {
+  *trial(ids: Uint32Array, principal: boolean): Generator<Progress, Engine> {
     const { metric, dimensions } = this.rows;
     const trial = new Engine(dimensions, metric, 'f32', this.#seed, 2 ** 32);
     const vectors = new Float32Array(ids.length * dimensions);
-    ids.forEach((id, i) => {
+    for (const [i, id] of ids.entries()) {
       vectors.set(this.vector(id), i * dimensions);
-    });
-    trial.append(vectors, ids.length, false);
-    trial.start(false);
+      if (i % CHUNK_ROWS === 0) yield { phase: 'train', done: 0, total: ids.length };
+    }
+    yield* trial.take(vectors, ids.length);
+    yield* trial.start(false);
     if (principal) trial.#space.adopt(this.#space);
     return trial;
   }
@@ -316,12 +332,12 @@ export class Engine implements Tunable {
   /** What a build that did not end leaves: all rows in one cell, coded anew, and no region but those held before it. */
   fallBack(held: ReadonlySet<string>): void {
     for (const region of this.regions) if (!held.has(region)) this.plan.release(region);
-    this.start(false);
+    finish(this.start(false));
     this.rows.openChunk();
     this.#built = false;
     this.#cells.reset();
     this.#cells.layOut(Uint32Array.of(this.size));
-    this.#fill(0, 0, this.size);
+    finish(this.#fill(0, 0, this.size));
     this.rows.closeChunk();
   }
 
@@ -343,6 +359,7 @@ export class Engine implements Tunable {
       for (let i = 0; i < sample.length; i++) {
         const floats = this.rows.floats(this.rows.position(sample[i]), 1);
         this.#space.transform(floats, 1, region + i * dims * 4);
+        if (i % CHUNK_ROWS === 0) yield { phase: 'train', done: 0, total: sample.length };
       }
       yield* this.#cells.train(cells, sample.length, random, train ? undefined : 0);
       plan.release('sample');
@@ -356,7 +373,7 @@ export class Engine implements Tunable {
         const { u32 } = plan.memory;
         const labels = plan.ptr('labels') >>> 2;
         for (let i = 0; i < count; i++) assigned[u32[labels + position + i]] = u32[(nearest >>> 2) + i];
-        yield { phase: 'assign', done: position, total: rows };
+        yield { phase: 'assign', done: position + count, total: rows };
       }
       plan.release('nearest cells');
       plan.release('cell distances');
@@ -366,24 +383,27 @@ export class Engine implements Tunable {
     let sizes = new Uint32Array(cells);
     for (const id of ids) sizes[assigned[id]]++;
     if (sizes.includes(0)) {
-      const numbers = this.#cells.dropEmpty(sizes);
+      const numbers = yield* under(
+        { phase: 'assign', done: rows, total: rows },
+        this.#cells.dropEmpty(sizes),
+      );
       for (const id of ids) assigned[id] = numbers[assigned[id]];
       sizes = sizes.filter((size) => size > 0);
     }
     cells = sizes.length;
+    yield { phase: 'encode', done: 0, total: rows };
     const next = new Uint32Array(cells);
     for (let cell = 1; cell < cells; cell++) next[cell] = next[cell - 1] + sizes[cell - 1];
     const starts = next.slice();
     const order = new Uint32Array(rows);
     for (const id of ids) order[next[assigned[id]]++] = id;
-    this.rows.reorder(order);
+    yield { phase: 'encode', done: 0, total: rows };
+    yield* this.rows.reorder(order);
     this.#built = true;
     this.#settings = null;
     this.#cells.layOut(sizes);
-    for (let cell = 0; cell < cells; cell++) {
-      this.#fill(cell, starts[cell], sizes[cell]);
-      if (cell % 64 === 0) yield { phase: 'encode', done: starts[cell], total: rows };
-    }
+    yield { phase: 'encode', done: 0, total: rows };
+    for (let cell = 0; cell < cells; cell++) yield* this.#fill(cell, starts[cell], sizes[cell]);
     this.rows.closeChunk();
   }
 
@@ -406,7 +426,7 @@ export class Engine implements Tunable {
   }
 
   /** The mean of evenly spaced rows. */
-  #mean(): Float64Array {
+  *#mean(): Generator<Progress, Float64Array> {
     const ids = this.ids();
     const rows = ids.length;
     const count = Math.min(rows, MEAN_ROWS);
@@ -416,23 +436,25 @@ export class Engine implements Tunable {
       const at = this.rows.floats(this.rows.position(ids[Math.floor((i * rows) / count)]), 1) >>> 2;
       const { f32 } = this.plan.memory;
       for (let j = 0; j < stride; j++) mean[j] += f32[at + j];
+      if (i % 256 === 0) yield { phase: 'train', done: 0, total: count };
     }
     for (let j = 0; j < stride; j++) mean[j] /= count;
     return mean;
   }
 
   /** Encodes consecutive rows into the end of one cell. */
-  #fill(cell: number, position: number, rows: number): void {
+  *#fill(cell: number, position: number, rows: number): Generator<Progress> {
     for (let i = 0; i < rows; i += CHUNK_ROWS) {
       const count = Math.min(CHUNK_ROWS, rows - i);
       this.#cells.append(cell, this.rows.floats(position + i, count), position + i, count);
+      yield { phase: 'encode', done: position + i + count, total: this.size };
     }
   }
 
   /** Encodes rows that were appended into their cells, one by one, and splits cells that have grown too large. */
   #encode(first: number, rows: number): void {
     if (!this.#built) {
-      this.#fill(0, first, rows);
+      finish(this.#fill(0, first, rows));
       return;
     }
     const { plan } = this;
@@ -446,7 +468,7 @@ export class Engine implements Tunable {
       cells.forEach((cell, j) => {
         this.#cells.append(cell, floats + j * this.rows.stride * 4, first + i + j, 1);
       });
-      if (plan.ptr('refine')) this.#refineFrom(first + i, count);
+      if (plan.ptr('refine')) finish(this.#refineFrom(first + i, count));
     }
     plan.release('nearest cells');
   }
@@ -459,7 +481,7 @@ export class Engine implements Tunable {
   }
 
   /** Writes 4-bit records of all rows. */
-  refine(): void {
+  *refine(): Generator<Progress> {
     const { plan } = this;
     this.rows.openChunk();
     const rows = this.size;
@@ -473,7 +495,7 @@ export class Engine implements Tunable {
       for (let j = 0; j < dims; j++) squares += f32[at + j] * f32[at + j];
     }
     plan.setFloat('RefineStep', REFINE_STEP * Math.sqrt(squares / count / dims));
-    this.#refineFrom(0, rows);
+    yield* this.#refineFrom(0, rows);
     this.rows.closeChunk();
     this.#settings = null;
   }
@@ -483,7 +505,7 @@ export class Engine implements Tunable {
     return Math.ceil(this.plan.get('Dims') / 32) * 16;
   }
 
-  #refineFrom(first: number, rows: number): void {
+  *#refineFrom(first: number, rows: number): Generator<Progress> {
     const { plan } = this;
     const bytes = this.#recordBytes;
     plan.reserve('refine', (first + rows) * bytes);
@@ -498,6 +520,7 @@ export class Engine implements Tunable {
         plan.ptr('refineNorms') + position * 4,
         plan.ptr('chunk'),
       );
+      yield { phase: 'refine', done: position + count, total: first + rows };
     }
   }
 
@@ -598,10 +621,8 @@ export class Engine implements Tunable {
   }
 
   /** The cell of every id. */
-  cellsOfRows(): Uint32Array {
-    const labels = this.plan.ptr('labels') >>> 2;
-    const { count, idCount } = this.rows;
-    return this.#cells.cellsOf(this.plan.memory.u32.subarray(labels, labels + count), idCount);
+  cellsOfRows(): Generator<Progress, Uint32Array> {
+    return this.#cells.cellsOf(this.rows.idCount);
   }
 
   /** All cells, those nearest to a query first. */

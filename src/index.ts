@@ -11,6 +11,7 @@ export { classify, countVotes, regress, type VoteOptions } from './labels.js';
 export { MinHashLsh, type MinHashLshOptions } from './min-hash-lsh.js';
 export type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
 export { candidateProbability, collisionProbability } from './probability.js';
+export type { AsyncOptions, Progress } from './progress.js';
 export { RandomGenerator } from './random.js';
 export type { Storage } from './rows.js';
 export { shingles } from './sets.js';

@@ -251,7 +251,15 @@ export interface Kernels {
     norms: number,
     scratch: number,
   ): void;
-  permuteRows(rows: number, rowBytes: number, count: number, source: number, scratch: number): void;
+  permuteRows(
+    rows: number,
+    rowBytes: number,
+    count: number,
+    source: number,
+    scratch: number,
+    state: number,
+    moves: number,
+  ): void;
   scaleRows(rows: number, scales: number, count: number, stride: number): void;
   extendRows(rows: number, count: number, stride: number, at: number, squaredNorm: number): void;
   quantizeRows(rows: number, count: number, stride: number, dimensions: number, records: number): void;

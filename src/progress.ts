@@ -9,7 +9,7 @@ export interface Progress {
 
 /** How long work lets others run in between. */
 export interface AsyncOptions {
-  /** Called after a slice of work, with how far it has come. */
+  /** Called after a slice of work and at the end of a phase, with how far it has come. */
   onProgress?: (progress: Progress) => void;
   /** Ends the work between two slices: the promise rejects with the signal's reason, and all is as it was before. */
   signal?: AbortSignal;
@@ -25,6 +25,19 @@ export function finish<T>(work: Generator<Progress, T>): T {
   }
 }
 
+/** Runs work that is a part of other work, whose progress stands still meanwhile. */
+export function* under<T>(progress: Progress, work: Generator<Progress, T>): Generator<Progress, T> {
+  try {
+    for (;;) {
+      const step = work.next();
+      if (step.done) return step.value;
+      yield progress;
+    }
+  } finally {
+    work.return(undefined as never);
+  }
+}
+
 /**
  * Runs work to its end in slices, with the event loop in between. Work that is given up is told so by its `return`: what
  * it must put back stands in its `finally`.
@@ -35,14 +48,24 @@ export async function finishInSlices<T>(
 ): Promise<T> {
   const { onProgress, signal, sliceMs } = checkAsync(options);
   const turn = new Turn();
+  let last: Progress | undefined;
+  const endPhase = (): void => {
+    if (last !== undefined) onProgress?.({ ...last, done: last.total });
+  };
   try {
     signal?.throwIfAborted();
     let end = performance.now() + sliceMs;
     for (;;) {
       const step = work.next();
-      if (step.done) return step.value;
+      if (step.done) {
+        endPhase();
+        signal?.throwIfAborted();
+        return step.value;
+      }
+      if (step.value.phase !== last?.phase) endPhase();
+      last = step.value;
       if (performance.now() < end) continue;
-      onProgress?.(step.value);
+      onProgress?.({ ...last });
       await turn.pass();
       signal?.throwIfAborted();
       end = performance.now() + sliceMs;
@@ -64,25 +87,35 @@ export function checkAsync(options: AsyncOptions): AsyncOptions & { sliceMs: num
   return { onProgress, signal, sliceMs };
 }
 
-/** Lets the event loop turn once: by a message, since a nested setTimeout waits 4 ms and more in a page. */
+/**
+ * Lets the event loop turn once. By setImmediate where there is one (Node): there a chain of messages keeps timers and
+ * input waiting to its end. Else by a message, since a nested setTimeout waits 4 ms and more in a page.
+ */
 export class Turn {
-  #channel: MessageChannel | null = new MessageChannel();
+  #channel: MessageChannel | null = null;
   #resume: (() => void) | null = null;
-
-  constructor() {
-    this.#channel!.port1.onmessage = () => this.#resume?.();
-  }
 
   pass(): Promise<void> {
     return new Promise((resolve) => {
+      if (typeof setImmediate === 'function') {
+        setImmediate(resolve);
+        return;
+      }
+      this.#channel ??= this.#open();
       this.#resume = resolve;
-      this.#channel?.port2.postMessage(null);
+      this.#channel.port2.postMessage(null);
     });
   }
 
-  /** An open port would keep a process of Node alive. */
+  /** An open port would keep a worker alive. */
   close(): void {
     this.#channel?.port1.close();
     this.#channel = null;
+  }
+
+  #open(): MessageChannel {
+    const channel = new MessageChannel();
+    channel.port1.onmessage = () => this.#resume?.();
+    return channel;
   }
 }

@@ -1,6 +1,7 @@
 import { MAX_VALUE, rangeError } from './check.js';
 import { LEAST_SQUARED_LENGTH, type Metric, zeroVector } from './neighbors.js';
 import { CHUNK_ROWS, type EnginePlan } from './plan.js';
+import type { Progress } from './progress.js';
 
 /** How rows are kept: as given, or as 8-bit integers with a scale a row. */
 export type Storage = 'f32' | 'int8';
@@ -11,6 +12,9 @@ const LEAST_STRIDE = 16;
 const LARGEST_LENGTH = 1e18;
 /** Lengths that differ from 1 by less are not kept beside unit rows. */
 const UNIT_TOLERANCE = 1e-6;
+/** Bytes, and rows, that are moved at a time. */
+const COPY_BYTES = 2 ** 19;
+const MOVED_ROWS = 2048;
 /** The label of a removed row's position, and the position of a removed row's id. */
 const NONE = 0xffffffff;
 
@@ -82,7 +86,7 @@ export class Rows {
   }
 
   /** Appends rows; their ids follow. They are checked whole before anything is kept. */
-  append(vectors: Float32Array, rows: number): void {
+  *append(vectors: Float32Array, rows: number): Generator<Progress> {
     const plan = this.#plan;
     const first = this.count;
     const rowBytes = plan.get('RowBytes');
@@ -107,6 +111,7 @@ export class Rows {
           plan.ptr('rows') + (first + row) * rowBytes,
         );
       }
+      yield { phase: 'load', done: row + count, total: rows };
     }
     const { u32 } = plan.memory;
     const labels = plan.ptr('labels') >>> 2;
@@ -117,6 +122,50 @@ export class Rows {
     }
     plan.set('RowCount', first + rows);
     this.#idCount = firstId + rows;
+  }
+
+  /** Takes over the live rows and all ids of another index of the same shape; this one is still empty. */
+  *copy(other: Rows): Generator<Progress> {
+    const plan = this.#plan;
+    const from = other.#plan;
+    const { count, idCount } = other;
+    const total = count - other.dead;
+    const rowBytes = plan.get('RowBytes');
+    const regions = ['rows', ...(from.ptr('lengths') ? ['lengths'] : [])].map(
+      (region) => [region, region === 'rows' ? rowBytes : 4] as const,
+    );
+    for (const [region, bytes] of regions) plan.reserve(region, total * bytes);
+    const labels = plan.reserve('labels', total * 4) >>> 2;
+    const positions = plan.reserve('positions', idCount * 4) >>> 2;
+    const { u32, u8 } = plan.memory;
+    u32.fill(NONE, positions, positions + idCount);
+    const most = Math.ceil(COPY_BYTES / rowBytes);
+    let live = 0;
+    for (let position = 0; position < count; ) {
+      // Asked for again in every step: the other index may have grown for a search.
+      const old = from.memory.u32;
+      const oldLabels = from.ptr('labels') >>> 2;
+      const first = position;
+      const target = live;
+      for (; position < count && position < first + most; position++, live++) {
+        const id = old[oldLabels + position];
+        if (id === NONE) break;
+        u32[labels + live] = id;
+        u32[positions + id] = live;
+      }
+      for (const [region, bytes] of regions) {
+        const at = from.ptr(region);
+        u8.set(
+          from.memory.u8.subarray(at + first * bytes, at + position * bytes),
+          plan.ptr(region) + target * bytes,
+        );
+      }
+      while (position < count && old[oldLabels + position] === NONE) position++;
+      yield { phase: 'load', done: live, total };
+    }
+    plan.set('RowCount', total);
+    this.#idCount = idCount;
+    this.#setNorm(other.squaredNorm);
   }
 
   /** Forgets the last rows, which nothing else refers to yet, and their ids. */
@@ -287,7 +336,7 @@ export class Rows {
   }
 
   /** Inner product: extends all rows anew, to the largest norm among them. */
-  extend(): void {
+  *extend(): Generator<Progress> {
     const plan = this.#plan;
     if (this.metric !== 'inner-product') return;
     let most = 0;
@@ -297,6 +346,7 @@ export class Rows {
       plan.kernels.squaredNorms(rows, count, this.stride, plan.ptr('scales'));
       const at = plan.ptr('scales') >>> 2;
       for (let i = 0; i < count; i++) most = Math.max(most, plan.memory.f32[at + i]);
+      yield { phase: 'train', done: 0, total: this.count };
     }
     this.#setNorm(most);
     for (let position = 0; position < this.count; position += CHUNK_ROWS) {
@@ -305,24 +355,37 @@ export class Rows {
       plan.kernels.extendRows(rows, count, this.stride, this.dimensions, most);
       const at = plan.ptr('rows') + position * plan.get('RowBytes');
       if (this.storage === 'int8') plan.kernels.quantizeRows(rows, count, this.stride, this.dimensions, at);
+      yield { phase: 'train', done: 0, total: this.count };
     }
   }
 
   /** Puts rows, labels and positions into a new order: the ids at positions 0, 1, 2, … */
-  reorder(ids: Uint32Array): void {
+  *reorder(ids: Uint32Array): Generator<Progress> {
     const plan = this.#plan;
     const count = ids.length;
-    const source = plan.reserve('source', count * 4);
+    const source = plan.reserve('source', count * 4 + 8);
     const { u32 } = plan.memory;
     const positions = plan.ptr('positions') >>> 2;
-    const order = (): void => {
+    const step = { phase: 'encode', done: 0, total: count } as const;
+    const rowBytes = plan.get('RowBytes');
+    for (const [region, bytes] of [['rows', rowBytes] as const, ['lengths', 4] as const]) {
+      if (!plan.ptr(region)) continue;
       for (let i = 0; i < count; i++) u32[(source >>> 2) + i] = u32[positions + ids[i]];
-    };
-    order();
-    plan.kernels.permuteRows(plan.ptr('rows'), plan.get('RowBytes'), count, source, plan.ptr('chunk'));
-    if (plan.ptr('lengths')) {
-      order();
-      plan.kernels.permuteRows(plan.ptr('lengths'), 4, count, source, plan.ptr('chunk'));
+      yield step;
+      const state = source + count * 4;
+      u32.fill(0, state >>> 2, (state >>> 2) + 2);
+      while (u32[state >>> 2] < count) {
+        plan.kernels.permuteRows(
+          plan.ptr(region),
+          bytes,
+          count,
+          source,
+          plan.ptr('chunk'),
+          state,
+          MOVED_ROWS,
+        );
+        yield step;
+      }
     }
     plan.release('source');
     const labels = plan.ptr('labels') >>> 2;

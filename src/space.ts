@@ -1,4 +1,5 @@
 import { CHUNK_ROWS, type EnginePlan } from './plan.js';
+import type { Progress } from './progress.js';
 
 /** Draws random bits and numbers. */
 export interface RandomSource {
@@ -14,6 +15,7 @@ const PRINCIPAL_ROWS = 2000;
 const PRINCIPAL_STEPS = 2;
 /** More than the length of any row. */
 const LARGEST_MEAN = 1e18;
+const STEP: Progress = { phase: 'train', done: 0, total: PRINCIPAL_ROWS };
 /** Length of a plane in 16-bit integers (assembly/transform.ts). */
 const PLANE_LENGTH = 8192;
 
@@ -52,7 +54,12 @@ export class Space {
    *
    * @param rows how many rows there are; `floats` gives the address of the i-th.
    */
-  learn(rows: number, floats: (i: number) => number, mean: Float64Array, random: RandomSource): void {
+  *learn(
+    rows: number,
+    floats: (i: number) => number,
+    mean: Float64Array,
+    random: RandomSource,
+  ): Generator<Progress> {
     const plan = this.#plan;
     const stride = plan.get('Stride');
     const count = Math.min(rows, PRINCIPAL_ROWS);
@@ -69,6 +76,7 @@ export class Space {
         f32[(centred >>> 2) + i * stride + j] = x;
         f32[(turned >>> 2) + j * wide + i] = x;
       }
+      if (i % 256 === 0) yield STEP;
     }
     for (let j = 0; j < stride; j++) {
       plan.memory.f32.fill(0, (turned >>> 2) + j * wide + count, (turned >>> 2) + (j + 1) * wide);
@@ -76,14 +84,15 @@ export class Space {
     let planes = new Float64Array(dims * stride);
     for (let i = 0; i < planes.length; i++) planes[i] = random.normal();
     for (let step = 0; step < PRINCIPAL_STEPS; step++) {
-      const along = this.#margins(centred, count, stride, planes, dims);
+      const along = yield* this.#margins(centred, count, stride, planes, dims);
       const back = new Float64Array(dims * wide);
       for (let p = 0; p < dims; p++) for (let i = 0; i < count; i++) back[p * wide + i] = along[i * dims + p];
-      const product = this.#margins(turned, stride, wide, back, dims);
+      yield STEP;
+      const product = yield* this.#margins(turned, stride, wide, back, dims);
       planes = new Float64Array(dims * stride);
       for (let p = 0; p < dims; p++)
         for (let j = 0; j < stride; j++) planes[p * stride + j] = product[j * dims + p];
-      orthonormalize(planes, dims, stride, random);
+      yield* orthonormalize(planes, dims, stride, random);
     }
     plan.release('centred rows');
     plan.release('turned rows');
@@ -98,6 +107,7 @@ export class Space {
     for (let p = 0; p < dims; p++) {
       for (let j = 0; j < stride; j++) f32[(columns >>> 2) + j * dims + p] = planes[p * stride + j];
     }
+    yield STEP;
     const { kernels } = plan;
     kernels.rotate(
       columns,
@@ -114,6 +124,7 @@ export class Space {
         f32[(columns >>> 2) + p * stride + j] = f32[(rotated >>> 2) + j * dims + p];
     }
     plan.release('rotated columns');
+    yield STEP;
     const planeWords = Math.ceil(stride / 8) * 8;
     const matrix = plan.reserve('matrix', dims * planeWords * 2);
     plan.reserve('wideRow', planeWords * 4);
@@ -213,18 +224,26 @@ export class Space {
   }
 
   /** rows · planes, count × dims, by the kernel. */
-  #margins(rows: number, count: number, stride: number, planes: Float64Array, dims: number): Float32Array {
+  *#margins(
+    rows: number,
+    count: number,
+    stride: number,
+    planes: Float64Array,
+    dims: number,
+  ): Generator<Progress, Float32Array> {
     const plan = this.#plan;
     const plain = plan.reserve('planes', dims * stride * 4);
     plan.memory.f32.set(planes, plain >>> 2);
     const packed = plan.reserve('packed planes', dims * stride * 4);
     plan.kernels.packPlanes(plan.ptr('planes'), dims, stride, stride, packed);
+    yield STEP;
     const out = new Float32Array(count * dims);
     const chunk = plan.reserve('margins', CHUNK_ROWS * dims * 4);
     for (let row = 0; row < count; row += CHUNK_ROWS) {
       const n = Math.min(CHUNK_ROWS, count - row);
       plan.kernels.margins(rows + row * stride * 4, n, stride, stride, packed, dims, chunk);
       out.set(plan.memory.f32.subarray(chunk >>> 2, (chunk >>> 2) + n * dims), row * dims);
+      yield STEP;
     }
     for (const region of ['planes', 'packed planes', 'margins']) plan.release(region);
     return out;
@@ -232,8 +251,14 @@ export class Space {
 }
 
 /** Gram-Schmidt, each vector twice (Giraud et al., 2005); a vector without anything of its own is drawn anew. */
-function orthonormalize(planes: Float64Array, count: number, stride: number, random: RandomSource): void {
+function* orthonormalize(
+  planes: Float64Array,
+  count: number,
+  stride: number,
+  random: RandomSource,
+): Generator<Progress> {
   for (let p = 0; p < count; p++) {
+    yield STEP;
     const plane = planes.subarray(p * stride, (p + 1) * stride);
     for (;;) {
       const before = Math.sqrt(dot(plane, plane));

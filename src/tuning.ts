@@ -1,4 +1,5 @@
 import type { Neighbors } from './neighbors.js';
+import { finish, type Progress, under } from './progress.js';
 
 /** How a search of the engine is done. */
 export interface Settings {
@@ -82,7 +83,7 @@ export interface Tunable {
   /** Whether there was a row of this id that is no more. */
   isRemoved(id: number): boolean;
   /** The cell of every id. */
-  cellsOfRows(): Uint32Array;
+  cellsOfRows(): Generator<Progress, Uint32Array>;
   /** All cells, those nearest to a query first. */
   cellOrder(query: Float32Array): Uint32Array;
   /** What the last search did. */
@@ -103,6 +104,9 @@ const TRUTH: Settings = { probes: 2 ** 31, epsilon: 3.7, patience: 0, keep: 0 };
 /** Rows × floats × queries up to which the truth is computed by exact scans. */
 const EXACT_WORK = 4e8;
 const DEFAULT_K = 10;
+/** How often about a tuning runs its sample: before any target, and for each; for progress only. */
+const PASSES = 4;
+const TRIES = 7;
 /** One-sided 95 % of a normal distribution. */
 const CONFIDENCE = 1.645;
 /** A trial on a few thousand rows scans fewer codes than the whole will. */
@@ -138,6 +142,13 @@ interface Sample {
   truth: Uint32Array;
 }
 
+/** What a sample's queries did with some settings. */
+interface Measured {
+  recalls: Float64Array;
+  hits: Uint8Array;
+  counters: ReturnType<Tunable['counters']>;
+}
+
 /** A target recall → probes, epsilon, patience. */
 export class Tuner {
   #engine: Tunable;
@@ -145,6 +156,9 @@ export class Tuner {
   #random: () => RandomIntegers;
   /** What was asked for last, and what it was given. */
   #last: { k: number; recall: number; settings: Settings | null } | undefined;
+  /** Queries that the work under way has run, and about how many it will. */
+  #done = 0;
+  #planned = 0;
 
   /** `random` gives a source that starts anew, so that a sample depends on the rows alone, not on what was tuned before. */
   constructor(engine: Tunable, random: () => RandomIntegers) {
@@ -211,14 +225,18 @@ export class Tuner {
    * run and corrected by what they really find. Cost is modeled from what the queries did (cells, codes, rows), not from
    * a clock, so that the same data gives the same settings on every machine.
    */
-  tune(options: TuneOptions, queries?: Float32Array[]): TuningReport {
+  *tune(options: TuneOptions, queries?: Float32Array[]): Generator<Progress, TuningReport> {
     const engine = this.#engine;
     const k = Math.max(1, Math.min(options.k ?? DEFAULT_K, engine.size - (queries ? 0 : 1)));
     const targets = options.recall === undefined ? TARGETS : [options.recall];
-    const sample = this.#draw(k, options.sample ?? sampleSize(engine.size), queries);
+    const wanted = queries?.length ?? Math.min(options.sample ?? sampleSize(engine.size), engine.size);
+    this.#done = 0;
+    this.#planned = Math.max(1, wanted * (PASSES + targets.length * TRIES));
+    const sample = yield* this.#draw(k, wanted, queries);
     const size = sample.queries.length;
-    const grid = this.#grid(firstOf(sample, Math.max(GRID_SAMPLE, size >> 1)));
-    const settings = targets.map((target) => this.#settle(sample, grid, target));
+    const grid = yield* this.#grid(firstOf(sample, Math.max(GRID_SAMPLE, size >> 1)));
+    const settings: TunedSetting[] = [];
+    for (const target of targets) settings.push(yield* this.#settle(sample, grid, target));
     if (size > 0) {
       const others = (this.#tuned.get(k) ?? []).filter((old) => !targets.includes(old.target));
       this.#last = undefined;
@@ -241,6 +259,12 @@ export class Tuner {
     return report;
   }
 
+  /** One more query was run. */
+  #step(): Progress {
+    this.#done = Math.min(this.#done + 1, this.#planned);
+    return { phase: 'tune', done: this.#done, total: this.#planned };
+  }
+
   /** Measures the recall of settings (null: exact) on queries. */
   evaluate(
     queries: Float32Array[],
@@ -253,9 +277,11 @@ export class Tuner {
       k: wanted,
       queries,
       own: null,
-      truth: truth ? this.#columns(truth, queries.length, wanted) : this.#truth(queries, null, wanted, true),
+      truth: truth
+        ? this.#columns(truth, queries.length, wanted)
+        : finish(this.#truth(queries, null, wanted, true)),
     };
-    const recalls = settings ? this.#measure(sample, settings).recalls : this.#measureExact(sample);
+    const recalls = settings ? finish(this.#measure(sample, settings)).recalls : this.#measureExact(sample);
     return { recall: mean(recalls), atLeast: lowerBound(recalls), queries: queries.length, k };
   }
 
@@ -263,38 +289,39 @@ export class Tuner {
    * A first look at a fresh build: whether cells are of use (a query need not visit most of them), and how many rows an
    * ordinary search ranks.
    */
-  look(): { structureless: boolean; ranked: number } {
+  *look(): Generator<Progress, { structureless: boolean; ranked: number }> {
     const engine = this.#engine;
     const k = Math.min(DEFAULT_K, engine.size - 1);
     if (k < 1) return { structureless: false, ranked: 0 };
-    const sample = this.#draw(k, 50);
-    const ranks = this.#ranks(sample);
+    const sample = yield* this.#draw(k, 50);
+    const ranks = yield* this.#ranks(sample);
     const sorted = ranks.slice().sort();
     const probes = sorted[Math.floor(0.95 * (sorted.length - 1))] + 1;
-    const { ranked } = this.#measure(sample, { probes, epsilon: 2.2, patience: 0 }).counters;
-    return { structureless: probes > STRUCTURELESS * engine.cells, ranked };
+    const { counters } = yield* this.#measure(sample, { probes, epsilon: 2.2, patience: 0 });
+    return { structureless: probes > STRUCTURELESS * engine.cells, ranked: counters.ranked };
   }
 
   /**
    * Whether a second stage finds what a search without it finds. Its levels are as wide as the whole of the data is, so
    * clumps much tighter than the whole, or rows of very different length, are all one to it.
    */
-  isSecondStageGood(): boolean {
+  *isSecondStageGood(): Generator<Progress, boolean> {
     const engine = this.#engine;
     const k = Math.min(DEFAULT_K, engine.size - 1);
     if (k < 1) return true;
-    const sample = this.#draw(k, 50);
+    const sample = yield* this.#draw(k, 50);
     const { probes } = untuned(engine.cells);
-    const without = mean(this.#measure(sample, { probes, epsilon: 2.7, patience: 0, keep: 0 }).recalls);
-    const refined = mean(this.#measure(sample, { probes, epsilon: 2.7, patience: 0 }).recalls);
-    return refined >= without - SECOND_STAGE_LOSS;
+    const settings = { probes, epsilon: 2.7, patience: 0 };
+    const without = yield* this.#measure(sample, { ...settings, keep: 0 });
+    const refined = yield* this.#measure(sample, settings);
+    return mean(refined.recalls) >= mean(without.recalls) - SECOND_STAGE_LOSS;
   }
 
   /** Modeled cost of a search that reaches a recall on a small sample, with codes weighed as in a larger index. */
-  tryCost(recall: number): number {
+  *tryCost(recall: number): Generator<Progress, number> {
     const engine = this.#engine;
-    const sample = this.#draw(DEFAULT_K, 60);
-    const grid = this.#grid(sample);
+    const sample = yield* this.#draw(DEFAULT_K, 60);
+    const grid = yield* this.#grid(sample);
     let least = Number.POSITIVE_INFINITY;
     EPSILONS.forEach((epsilon, e) => {
       const probes = grid.probesFor(recall, e);
@@ -304,7 +331,7 @@ export class Tuner {
     return least;
   }
 
-  #draw(k: number, wanted: number, given?: Float32Array[]): Sample {
+  *#draw(k: number, wanted: number, given?: Float32Array[]): Generator<Progress, Sample> {
     const engine = this.#engine;
     const own: number[] = [];
     const queries = given ?? [];
@@ -321,15 +348,20 @@ export class Tuner {
       }
     }
     const ids = given ? null : own;
-    return { k, queries, own: ids, truth: this.#truth(queries, ids, k, false) };
+    return { k, queries, own: ids, truth: yield* this.#truth(queries, ids, k, false) };
   }
 
-  #truth(queries: Float32Array[], own: number[] | null, k: number, exact: boolean): Uint32Array {
+  *#truth(
+    queries: Float32Array[],
+    own: number[] | null,
+    k: number,
+    exact: boolean,
+  ): Generator<Progress, Uint32Array> {
     const engine = this.#engine;
     const all = exact || engine.size * engine.stride * queries.length <= EXACT_WORK;
     const truth = new Uint32Array(queries.length * k).fill(0xffffffff);
     const found = neighbors(k + 1);
-    queries.forEach((query, i) => {
+    for (const [i, query] of queries.entries()) {
       const more = own ? 1 : 0;
       const count = all ? engine.runExact(query, k + more) : engine.run(query, k + more, TRUTH);
       engine.read(count, found, 0);
@@ -337,7 +369,8 @@ export class Tuner {
       for (let j = 0; j < count && at < (i + 1) * k; j++) {
         if (!own || found.ids[j] !== own[i]) truth[at++] = found.ids[j];
       }
-    });
+      yield this.#step();
+    }
     return truth;
   }
 
@@ -355,40 +388,44 @@ export class Tuner {
   }
 
   /** For every true neighbor the place of its cell in the query's order. */
-  #ranks(sample: Sample): Uint32Array {
+  *#ranks(sample: Sample): Generator<Progress, Uint32Array> {
     const engine = this.#engine;
     const { k } = sample;
     const ranks = new Uint32Array(sample.truth.length);
     if (engine.cells === 1) return ranks;
-    const cellOf = engine.cellsOfRows();
+    const done = { phase: 'tune', done: this.#done, total: this.#planned } as const;
+    const cellOf = yield* under(done, engine.cellsOfRows());
     const place = new Uint32Array(engine.cells);
-    sample.queries.forEach((query, i) => {
+    for (const [i, query] of sample.queries.entries()) {
       engine.cellOrder(query).forEach((cell, rank) => {
         place[cell] = rank;
       });
       for (let j = i * k; j < (i + 1) * k; j++) {
         ranks[j] = sample.truth[j] === 0xffffffff ? 0 : place[cellOf[sample.truth[j]]];
       }
-    });
+      yield this.#step();
+    }
     return ranks;
   }
 
   /** The wide pass: recall of each query for every (probes, epsilon). */
-  #grid(sample: Sample): Grid {
-    const ranks = this.#ranks(sample);
+  *#grid(sample: Sample): Generator<Progress, Grid> {
+    const ranks = yield* this.#ranks(sample);
     const sorted = ranks.slice().sort();
     const probes = sorted.length ? sorted[Math.floor(0.9995 * (sorted.length - 1))] + 1 : 1;
     const bins = new Uint8Array(ranks.length).fill(EPSILONS.length);
-    const work = EPSILONS.map((epsilon, e) => {
-      const { hits, counters } = this.#measure(sample, { probes, epsilon, patience: 0 });
+    const work: ReturnType<Tunable['counters']>[] = [];
+    for (const [e, epsilon] of EPSILONS.entries()) {
+      const { hits, counters } = yield* this.#measure(sample, { probes, epsilon, patience: 0 });
       for (let j = 0; j < bins.length; j++) if (hits[j] && bins[j] > e) bins[j] = e;
-      return counters;
-    });
+      work.push(counters);
+    }
     return new Grid(sample, ranks, bins, work, probes);
   }
 
   /** The cheapest setting that reaches a target on the sample. */
-  #settle(sample: Sample, grid: Grid, target: number): TunedSetting {
+  *#settle(sample: Sample, grid: Grid, target: number): Generator<Progress, TunedSetting> {
+    const tuner = this;
     const engine = this.#engine;
     const size = sample.queries.length;
     const best = { ...untuned(engine.cells), target, recall: 1, atLeast: 1, met: size === 0, cost: Infinity };
@@ -401,8 +438,8 @@ export class Tuner {
     const cost = (settings: Settings): number => grid.cost(settings, engine);
     predictions.sort((a, b) => cost(a) - cost(b));
     let found: TunedSetting | undefined;
-    const tryIt = (settings: Settings): TunedSetting => {
-      const { recalls, counters } = this.#measure(sample, settings, target);
+    const tryIt = function* (settings: Settings): Generator<Progress, TunedSetting> {
+      const { recalls, counters } = yield* tuner.#measure(sample, settings, target);
       const measured = {
         ...settings,
         target,
@@ -419,7 +456,7 @@ export class Tuner {
       // Prediction and truth differ a little, since the limit falls with what has been seen: step until it is met.
       let { probes } = prediction;
       for (let step = 0; step < 5; step++) {
-        if (tryIt({ ...prediction, probes }).met) break;
+        if ((yield* tryIt({ ...prediction, probes })).met) break;
         const next = Math.min(engine.cells, Math.ceil(probes * 1.15));
         if (next === probes) break;
         probes = next;
@@ -432,7 +469,7 @@ export class Tuner {
       probes = Math.min(engine.cells, 2 * probes)
     ) {
       const epsilon = EPSILONS[EPSILONS.length - 1] + (probes === engine.cells ? WIDEST : 0);
-      const widest = tryIt({ probes, epsilon, patience: 0 });
+      const widest = yield* tryIt({ probes, epsilon, patience: 0 });
       if (!widest.met && probes === engine.cells) return widest;
     }
     const base = found as unknown as TunedSetting;
@@ -441,7 +478,7 @@ export class Tuner {
       const probes = Math.min(engine.cells, 2 * base.probes);
       for (const share of [0.3, 0.5]) {
         const patience = Math.ceil(base.probes * share);
-        if (tryIt({ probes, epsilon: base.epsilon, patience }).met) break;
+        if ((yield* tryIt({ probes, epsilon: base.epsilon, patience })).met) break;
       }
     }
     // Then narrower, by halving steps, for as long as it is met.
@@ -452,24 +489,20 @@ export class Tuner {
       if (best.patience > 4) narrower.patience = Math.floor(best.patience * (1 - 0.3 * step));
       else if (best.probes > 3) narrower.probes = Math.floor(best.probes * (1 - 0.2 * step));
       else narrower.epsilon = Math.max(0, Math.round((best.epsilon - EPSILON_STEP * step) * 100) / 100);
-      tryIt(narrower);
+      yield* tryIt(narrower);
       if (found === best) step /= 2;
     }
     // Fewer rows after the second stage, where its order is good enough.
     const last = found as unknown as TunedSetting;
     if (engine.isRefined) {
       const { probes, epsilon, patience } = last;
-      tryIt({ probes, epsilon, patience, keep: leastKeep(sample.k) });
+      yield* tryIt({ probes, epsilon, patience, keep: leastKeep(sample.k) });
     }
     return found as unknown as TunedSetting;
   }
 
   /** Runs the sample and averages what it did; gives up half-way where a target is out of reach. */
-  #measure(
-    sample: Sample,
-    settings: Settings,
-    target = 0,
-  ): { recalls: Float64Array; hits: Uint8Array; counters: ReturnType<Tunable['counters']> } {
+  *#measure(sample: Sample, settings: Settings, target = 0): Generator<Progress, Measured> {
     const engine = this.#engine;
     const { k, own } = sample;
     const size = sample.queries.length;
@@ -483,6 +516,7 @@ export class Tuner {
       const counters = engine.counters();
       for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += counters[key] / size;
       recalls[i] = mark(sample, i, found.ids.subarray(0, count), hits);
+      yield this.#step();
       // A setting that has failed by half of the sample need not see the rest.
       if (i === size >> 1 && i > 30 && mean(recalls.subarray(0, i)) < target) {
         return { recalls: recalls.subarray(0, i), hits, counters: total };

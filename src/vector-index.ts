@@ -15,7 +15,7 @@ import {
 import { Engine, type RowTrace } from './engine.js';
 import { EngineSnapshot, saveEngine } from './engine-snapshot.js';
 import { type Metric, makeBatch, type Neighbors, type NeighborsBatch } from './neighbors.js';
-import { finish, type Progress } from './progress.js';
+import { type AsyncOptions, checkAsync, finish, finishInSlices, type Progress, under } from './progress.js';
 import { RandomGenerator } from './random.js';
 import type { Storage } from './rows.js';
 import type { SnapshotLimits } from './snapshot.js';
@@ -119,6 +119,8 @@ export class VectorIndex {
   #engine: Engine;
   #tuner: Tuner;
   #disposed = false;
+  /** The asynchronous call under way: until it ends, others may read and nothing may change. */
+  #busy: string | undefined;
 
   /**
    * An empty index. `VectorIndex.from` is the usual way to one.
@@ -140,7 +142,7 @@ export class VectorIndex {
     new RandomGenerator(options.seed ?? 0); // checks the seed
     const seed = BigInt(options.seed ?? 0);
     this.#engine = new Engine(dimensions, metric, storage, seed, maxBytes);
-    this.#tuner = new Tuner(this.#engine, () => new RandomGenerator(seed + 2n));
+    this.#tuner = tunerOf(this.#engine);
   }
 
   /**
@@ -154,6 +156,23 @@ export class VectorIndex {
     index.#checkRoom(rows);
     index.#engine.append(vectors, rows, false);
     index.build(options);
+    return index;
+  }
+
+  /**
+   * As `from`, in slices of about 8 ms with the event loop in between. The vectors must stay as they are until it ends.
+   *
+   * @param options those of `from` and of AsyncOptions.
+   */
+  static async fromAsync(
+    vectors: Float32Array,
+    options: VectorIndexOptions & BuildOptions & AsyncOptions,
+  ): Promise<VectorIndex> {
+    const index = new VectorIndex(options);
+    const rows = checkRowCount('vectors', vectors, index.dimensions);
+    index.#checkRoom(rows);
+    checkBuild(options);
+    await finishInSlices(index.#take(vectors, rows, options), options);
     return index;
   }
 
@@ -214,7 +233,7 @@ export class VectorIndex {
    * @throws RangeError (ERR_LENGTH, ERR_NOT_FINITE, ERR_ZERO_VECTOR, ERR_OUT_OF_MEMORY); then nothing was added.
    */
   add(vectors: Float32Array): number {
-    this.#alive();
+    this.#idle();
     const rows = checkRowCount('vectors', vectors, this.dimensions);
     this.#checkRoom(rows);
     const first = this.#engine.rows.idCount;
@@ -232,7 +251,7 @@ export class VectorIndex {
    * (ERR_ARGUMENT_RANGE), or too little memory (ERR_OUT_OF_MEMORY). Then nothing was removed.
    */
   remove(ids: number | ArrayLike<number>): number {
-    this.#alive();
+    this.#idle();
     return this.#engine.remove(checkIds('ids', ids, this.#engine.rows.idCount));
   }
 
@@ -244,7 +263,7 @@ export class VectorIndex {
    * ERR_NOT_FINITE, ERR_ZERO_VECTOR), or too little memory (ERR_OUT_OF_MEMORY). Then the row is as it was.
    */
   update(id: number, vector: Float32Array): void {
-    this.#alive();
+    this.#idle();
     this.#checkId(id);
     this.#engine.update(id, checkVector('vector', vector, this.dimensions));
   }
@@ -261,7 +280,7 @@ export class VectorIndex {
    * (`total` of `memoryUsage` stays). Looks at all rows; `build` does the same on its way.
    */
   compact(): { rows: number; bytes: number } {
-    this.#alive();
+    this.#idle();
     return this.#engine.compact();
   }
 
@@ -272,7 +291,42 @@ export class VectorIndex {
    * @throws RangeError (ERR_OUT_OF_MEMORY); then all rows are in one cell: slower to search, and not wrong.
    */
   build(options: BuildOptions = {}): void {
-    finish(this.#build(options));
+    this.#idle();
+    checkBuild(options);
+    const engine = this.#engine;
+    if (this.size === 0) {
+      engine.compact();
+      return;
+    }
+    this.#tuner.forget();
+    const held = engine.regions;
+    let complete = false;
+    try {
+      finish(sort(engine, this.#tuner, options));
+      complete = true;
+    } finally {
+      // Out of memory: cells, codes and rows would not fit together.
+      if (!complete) engine.fallBack(held);
+    }
+    if (options.tune ?? true) finish(this.#tuner.tune({}));
+  }
+
+  /**
+   * As `build`, in slices of about 8 ms with the event loop in between, and beside the index as it is: searches are
+   * answered from that until the new one takes its place at once. Whatever ends it early (a signal, too little memory)
+   * leaves the index as it was. It needs room for a second copy, which may itself take `maxBytes`.
+   *
+   * Until it ends nothing else may change the index: such calls throw (RangeError, ERR_BUSY).
+   *
+   * @param options those of `build` and of AsyncOptions.
+   */
+  async buildAsync(options: BuildOptions & AsyncOptions = {}): Promise<void> {
+    this.#idle();
+    checkBuild(options);
+    await this.#alone('buildAsync', options, this.#buildBeside(options), ({ engine, tuner }) => {
+      this.#engine = engine;
+      this.#tuner = tuner;
+    });
   }
 
   /**
@@ -280,12 +334,19 @@ export class VectorIndex {
    * Returns what it found; see TuningReport.
    */
   tune(options: TuneOptions = {}): TuningReport {
-    this.#alive();
-    checkOptions('options', options);
-    if (options.recall !== undefined) checkNumber('recall', options.recall, 0, 1);
-    if (options.k !== undefined) checkInteger('k', options.k, 1, MAX_ROWS);
-    if (options.sample !== undefined) checkInteger('sample', options.sample, 1, MAX_ROWS);
-    return this.#tuner.tune(options, options.queries && this.#split(options.queries));
+    this.#idle();
+    return finish(this.#tune(options));
+  }
+
+  /**
+   * As `tune`, in slices of about 8 ms with the event loop in between. Until it ends searches go by the settings as they
+   * were, and nothing may change the index (RangeError, ERR_BUSY). The queries must stay as they are.
+   *
+   * @param options those of `tune` and of AsyncOptions.
+   */
+  async tuneAsync(options: TuneOptions & AsyncOptions = {}): Promise<TuningReport> {
+    this.#idle();
+    return this.#alone('tuneAsync', options, this.#tune(options));
   }
 
   /**
@@ -498,59 +559,62 @@ export class VectorIndex {
     this.dispose();
   }
 
-  *#build(options: BuildOptions): Generator<Progress> {
-    this.#alive();
+  *#take(vectors: Float32Array, rows: number, options: BuildOptions): Generator<Progress> {
+    yield* this.#engine.take(vectors, rows);
+    if (rows === 0) return;
+    yield* sort(this.#engine, this.#tuner, options);
+    if (options.tune ?? true) yield* this.#tuner.tune({});
+  }
+
+  *#buildBeside(options: BuildOptions): Generator<Progress, { engine: Engine; tuner: Tuner }> {
+    const engine = yield* this.#engine.copy();
+    const tuner = tunerOf(engine);
+    if (engine.size > 0) {
+      yield* sort(engine, tuner, options);
+      if (options.tune ?? true) yield* tuner.tune({});
+    }
+    return { engine, tuner };
+  }
+
+  #tune(options: TuneOptions): Generator<Progress, TuningReport> {
     checkOptions('options', options);
-    const wanted =
-      options.cells === undefined ? undefined : checkInteger('cells', options.cells, 1, MAX_CELLS);
-    const training = checkChoice('training', options.training ?? 'lloyd', ['lloyd', 'none']);
-    if (this.size === 0) {
-      this.#engine.compact();
-      return;
-    }
-    this.#tuner.forget();
-    const held = this.#engine.regions;
-    let complete = false;
+    if (options.recall !== undefined) checkNumber('recall', options.recall, 0, 1);
+    if (options.k !== undefined) checkInteger('k', options.k, 1, MAX_ROWS);
+    if (options.sample !== undefined) checkInteger('sample', options.sample, 1, MAX_ROWS);
+    return this.#tuner.tune(options, options.queries && this.#split(options.queries));
+  }
+
+  /** Runs work in slices, and `settle` with what it gives; nothing else may change the index meanwhile. */
+  async #alone<T>(
+    name: string,
+    options: AsyncOptions,
+    work: Generator<Progress, T>,
+    settle?: (result: T) => void,
+  ): Promise<T> {
+    checkAsync(options);
+    this.#busy = name;
     try {
-      yield* this.#sort(options, wanted, training === 'lloyd');
-      complete = true;
+      const result = await finishInSlices(this.#whileAlive(work), options);
+      this.#alive();
+      settle?.(result);
+      return result;
     } finally {
-      // Out of memory, or given up half-way: cells, codes and rows would not fit together.
-      if (!complete) this.#engine.fallBack(held);
+      this.#busy = undefined;
     }
-    if (options.tune ?? true) this.#tuner.tune({});
   }
 
-  *#sort(options: BuildOptions, wanted: number | undefined, train: boolean): Generator<Progress> {
-    const engine = this.#engine;
-    const rows = this.size;
-    const long = engine.stride > LEAST_PRINCIPAL && rows >= FEW_ROWS;
-    engine.start(long && options.principal !== false);
-    if (long && options.principal === undefined && !this.#isPrincipalBetter()) engine.start(false);
-    yield* engine.sort(Math.min(wanted ?? defaultCells(rows), rows), train);
-    let look = this.#tuner.look();
-    // Where a query must visit most cells anyway, cells only cost: one is scanned faster.
-    if (wanted === undefined && engine.cells > 1 && look.structureless) {
-      yield* engine.sort(1, false);
-      look = this.#tuner.look();
+  /** Work that ends with ERR_DISPOSED once the index is disposed of. */
+  *#whileAlive<T>(work: Generator<Progress, T>): Generator<Progress, T> {
+    try {
+      for (;;) {
+        this.#alive();
+        const step = work.next();
+        if (step.done) return step.value;
+        yield step.value;
+      }
+    } finally {
+      work.return(undefined as never);
     }
-    if (options.refine ?? look.ranked >= REFINE_FROM) engine.refine();
-    if (options.refine === undefined && engine.isRefined && !this.#tuner.isSecondStageGood())
-      engine.dropRecords();
-  }
-
-  /** Tries both coded spaces on some of the rows. */
-  #isPrincipalBetter(): boolean {
-    const engine = this.#engine;
-    const count = Math.min(engine.size, TRIAL_ROWS);
-    const all = engine.ids();
-    const ids = Uint32Array.from({ length: count }, (_, i) => all[Math.floor((i * all.length) / count)]);
-    const [whole, principal] = [false, true].map((adopt) => {
-      const trial = engine.trial(ids, adopt);
-      finish(trial.sort(TRIAL_CELLS, true));
-      return new Tuner(trial, () => new RandomGenerator(0)).tryCost(0.95);
-    });
-    return principal <= whole;
   }
 
   /** Checks options and finds the settings; null for an exact search. */
@@ -580,6 +644,13 @@ export class VectorIndex {
     if (this.#disposed) throw typeError('ERR_DISPOSED', 'index: expected a live index, got a disposed one');
   }
 
+  /** Refuses a change while an asynchronous call is under way. */
+  #idle(): void {
+    this.#alive();
+    if (this.#busy === undefined) return;
+    throw rangeError('ERR_BUSY', `index: expected no other work under way, got one of ${this.#busy}`);
+  }
+
   #checkId(id: unknown): number {
     const { rows } = this.#engine;
     if (rows.idCount === 0)
@@ -604,6 +675,54 @@ export class VectorIndex {
       queries.subarray(i * this.dimensions, (i + 1) * this.dimensions),
     );
   }
+}
+
+/** The tuner of an engine; its samples depend on the seed and the rows alone. */
+function tunerOf(engine: Engine): Tuner {
+  return new Tuner(engine, () => new RandomGenerator(engine.seed + 2n));
+}
+
+function checkBuild(options: BuildOptions): void {
+  checkOptions('options', options);
+  if (options.cells !== undefined) checkInteger('cells', options.cells, 1, MAX_CELLS);
+  checkChoice('training', options.training ?? 'lloyd', ['lloyd', 'none']);
+}
+
+/** Trains cells for the rows of an engine and sorts rows and codes into them. */
+function* sort(engine: Engine, tuner: Tuner, options: BuildOptions): Generator<Progress> {
+  const rows = engine.size;
+  const { cells } = options;
+  const begun: Progress = { phase: 'train', done: 0, total: rows };
+  const encoded: Progress = { phase: 'encode', done: rows, total: rows };
+  const long = engine.stride > LEAST_PRINCIPAL && rows >= FEW_ROWS;
+  yield* under(begun, engine.start(long && options.principal !== false));
+  if (long && options.principal === undefined && !(yield* under(begun, isPrincipalBetter(engine))))
+    yield* under(begun, engine.start(false));
+  yield* engine.sort(Math.min(cells ?? defaultCells(rows), rows), options.training !== 'none');
+  let look = yield* under(encoded, tuner.look());
+  // Where a query must visit most cells anyway, cells only cost: one is scanned faster.
+  if (cells === undefined && engine.cells > 1 && look.structureless) {
+    yield* under(encoded, engine.sort(1, false));
+    look = yield* under(encoded, tuner.look());
+  }
+  if (options.refine ?? look.ranked >= REFINE_FROM) yield* engine.refine();
+  if (options.refine !== undefined || !engine.isRefined) return;
+  const refined: Progress = { phase: 'refine', done: rows, total: rows };
+  if (!(yield* under(refined, tuner.isSecondStageGood()))) engine.dropRecords();
+}
+
+/** Tries both coded spaces on some of the rows. */
+function* isPrincipalBetter(engine: Engine): Generator<Progress, boolean> {
+  const count = Math.min(engine.size, TRIAL_ROWS);
+  const all = engine.ids();
+  const ids = Uint32Array.from({ length: count }, (_, i) => all[Math.floor((i * all.length) / count)]);
+  const costs: number[] = [];
+  for (const adopt of [false, true]) {
+    const trial = yield* engine.trial(ids, adopt);
+    yield* trial.sort(TRIAL_CELLS, true);
+    costs.push(yield* new Tuner(trial, () => new RandomGenerator(0)).tryCost(0.95));
+  }
+  return costs[1] <= costs[0];
 }
 
 /** Refuses anything but as many ids for each of the queries. */

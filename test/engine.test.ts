@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Engine } from '../src/engine.js';
 import { exactSearch } from '../src/exact.js';
 import type { Metric } from '../src/neighbors.js';
+import { finish } from '../src/progress.js';
 import type { Storage } from '../src/rows.js';
 import { METRICS } from './answers.js';
 import { expectSameBits } from './arena.js';
@@ -19,11 +20,9 @@ function append(engine: Engine, vectors: Float32Array): void {
 }
 
 function build(engine: Engine, cells: number, train = true): void {
-  engine.start(false);
-  for (const _ of engine.sort(cells, train)) {
-    // Run to the end.
-  }
-  engine.refine();
+  finish(engine.start(false));
+  finish(engine.sort(cells, train));
+  finish(engine.refine());
 }
 
 /** Bytes of everything that an answer depends on, by region. */
@@ -130,7 +129,7 @@ describe.each(METRICS)('an engine by %s', (metric) => {
       append(engine, vectors);
       build(engine, cells);
       append(engine, later);
-      const cellOf = engine.cellsOfRows();
+      const cellOf = finish(engine.cellsOfRows());
       expect(cellOf.length).toBe(ROWS + 200);
       for (const probes of [1, 2, 5]) {
         for (let i = 0; i < 10; i++) {
@@ -181,7 +180,7 @@ describe.each(METRICS)('an engine by %s', (metric) => {
       }
     }
     expect(seen.every((times) => times === 1)).toBe(true);
-    const cellOf = engine.cellsOfRows();
+    const cellOf = finish(engine.cellsOfRows());
     let nearest = 0;
     // By inner product a row as a query is not where the row is stored: it has no extension.
     if (metric === 'inner-product') return;

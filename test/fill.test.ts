@@ -18,7 +18,13 @@ describe('permuteRows', () => {
         const rowsPtr = arena.output(rows.byteLength, rows);
         const sourcePtr = arena.output(source.byteLength, source);
         const scratch = arena.output(rowBytes);
-        arena.run((kernels) => kernels.permuteRows(rowsPtr, rowBytes, count, sourcePtr, scratch));
+        const state = arena.output(8, new Uint8Array(8));
+        const moves = [2 ** 31, 1, 7][seed - 1];
+        do {
+          arena.run((kernels) =>
+            kernels.permuteRows(rowsPtr, rowBytes, count, sourcePtr, scratch, state, moves),
+          );
+        } while (arena.words(state, 1)[0] < count);
         const expected = new Uint8Array(rows.length);
         source.forEach((from, to) => {
           expected.set(rows.subarray(from * rowBytes, (from + 1) * rowBytes), to * rowBytes);
