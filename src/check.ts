@@ -13,6 +13,7 @@ export type ErrorCode =
   | 'ERR_DETACHED'
   | 'ERR_DISPOSED'
   | 'ERR_BUSY'
+  | 'ERR_CHANGED'
   | 'ERR_TOO_LARGE'
   | 'ERR_OUT_OF_MEMORY'
   | 'ERR_NO_SIMD'

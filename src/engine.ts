@@ -28,6 +28,9 @@ const REFINE_STEP = 0.3352;
 
 const LARGEST_FLOAT = 3.4028234e38;
 
+/** Changes of rows so far, of all engines: no two states have the same number. */
+let changes = 0;
+
 /** Where one row stands in the search that ran last. */
 export interface RowTrace {
   cell: number;
@@ -40,6 +43,19 @@ export interface RowTrace {
   limit: number;
   distance: number;
 }
+
+/**
+ * Takes what a search found for the i-th of several rows: `count` ids from u32[ids] on and scores from f32[scores] on,
+ * nearest first, those behind the last with id 2^32 - 1.
+ */
+export type StoredReader = (
+  i: number,
+  u32: Uint32Array,
+  ids: number,
+  f32: Float32Array,
+  scores: number,
+  count: number,
+) => void;
 
 /** What a snapshot tells of its contents before they are copied. */
 export interface EngineShape {
@@ -72,6 +88,7 @@ export class Engine implements Tunable {
   #settings: Settings | null = null;
   /** Places between the ids and the scores in `results`. */
   #places = 0;
+  #version = ++changes;
 
   constructor(dimensions: number, metric: Metric, storage: Storage, seed: bigint, maxBytes: number) {
     this.#seed = seed;
@@ -87,6 +104,11 @@ export class Engine implements Tunable {
   /** Live rows. */
   get size(): number {
     return this.rows.count - this.rows.dead;
+  }
+
+  /** Another number after every change of the rows or of where they lie. */
+  get version(): number {
+    return this.#version;
   }
 
   get cells(): number {
@@ -121,6 +143,7 @@ export class Engine implements Tunable {
   /** Appends rows and, unless a build follows at once, encodes them into their cells. */
   append(vectors: Float32Array, rows: number, encode: boolean): void {
     const first = this.rows.count;
+    if (rows > 0) this.#version = ++changes;
     this.rows.openChunk();
     try {
       this.#append(vectors, rows, encode, first);
@@ -177,6 +200,7 @@ export class Engine implements Tunable {
     let isLive = false;
     for (let i = 0; i < ids.length && !isLive; i++) isLive = this.rows.has(ids[i]);
     if (!isLive) return 0;
+    this.#version = ++changes;
     this.#cells.locate(this.rows.count);
     const positions = this.rows.remove(ids);
     this.#cells.remove(positions);
@@ -185,6 +209,7 @@ export class Engine implements Tunable {
 
   /** Gives a live row another vector. */
   update(id: number, vector: Float32Array): void {
+    this.#version = ++changes;
     this.rows.openChunk();
     try {
       this.#update(id, vector);
@@ -219,6 +244,7 @@ export class Engine implements Tunable {
   compact(): { rows: number; bytes: number } {
     const { plan } = this;
     const rows = this.rows.dead;
+    if (rows > 0) this.#version = ++changes;
     const before = plan.memory.reserved;
     const moved = this.rows.compact([
       ['refine', this.#recordBytes],
@@ -293,6 +319,7 @@ export class Engine implements Tunable {
 
   /** Forgets what a build made, and the removed rows, so that the next one depends on the live rows alone. */
   *start(principal: boolean): Generator<Progress> {
+    this.#version = ++changes;
     if (this.rows.dead > 0) this.compact();
     this.dropRecords();
     yield* this.rows.extend();
@@ -559,6 +586,47 @@ export class Engine implements Tunable {
         }
         into.counts[first + i] = found;
       }
+    }
+    plan.release('batch');
+  }
+
+  /** Runs searches (settings null: exact ones) for stored rows; hands each row's neighbors on, itself among them. */
+  runStored(ids: Uint32Array, k: number, settings: Settings | null, read: StoredReader): void {
+    const { plan } = this;
+    const wanted = Math.min(k, this.size);
+    for (let first = 0; first < ids.length; ) {
+      // Rows that lie one behind the other are searched for together.
+      const position = this.rows.position(ids[first]);
+      let count = 1;
+      while (
+        count < CHUNK_ROWS &&
+        first + count < ids.length &&
+        this.rows.position(ids[first + count]) === position + count
+      )
+        count++;
+      if (settings) {
+        this.#configure(wanted, settings);
+        const results = plan.reserve('batch', count * (this.stride + 2 * wanted) * 4);
+        const scores = results + count * wanted * 4;
+        const queries = this.rows.asQueries(position, count, scores + count * wanted * 4);
+        plan.kernels.searchMany(plan.address, queries, count, results, scores);
+        const { u32, f32 } = plan.memory;
+        for (let i = 0; i < count; i++)
+          read(first + i, u32, (results >>> 2) + i * wanted, f32, (scores >>> 2) + i * wanted, wanted);
+      } else {
+        for (let i = 0; i < count; i++) {
+          this.#reserveResults(wanted);
+          plan.set('K', wanted);
+          this.#settings = null;
+          this.rows.asQuery(position + i);
+          plan.kernels.searchExact(plan.address);
+          this.#drain(wanted);
+          const { u32, f32 } = plan.memory;
+          const results = plan.ptr('results') >>> 2;
+          read(first + i, u32, results, f32, results + wanted, wanted);
+        }
+      }
+      first += count;
     }
     plan.release('batch');
   }

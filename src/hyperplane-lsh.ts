@@ -10,6 +10,24 @@ import {
   rangeError,
   typeError,
 } from './check.js';
+import type { GroupPage } from './groups.js';
+import type { VectorPages } from './join-queries.js';
+import type { Joinable } from './joinable.js';
+import {
+  checkJoin,
+  checkK,
+  checkRadius,
+  type JoinStream,
+  joinGroups,
+  joinNearest,
+  joinNeighbors,
+  joinPairs,
+  joinWithin,
+  type NeighborPage,
+  type PairPage,
+  type RangePage,
+  type StreamOptions,
+} from './joins.js';
 import {
   LEAST_SQUARED_LENGTH,
   metricNumber,
@@ -31,6 +49,7 @@ import {
   seedFrom,
   writeSnapshot,
 } from './snapshot.js';
+import { TableJoins } from './table-joins.js';
 import {
   type Explanation,
   type Family,
@@ -364,6 +383,66 @@ export class HyperplaneLsh {
     return this.#tables.explain(this.#checkQuery(query), options, this.#probesOf(options));
   }
 
+  /**
+   * The k nearest of those that share a bucket with it, for every row, itself left out; fewer where there are fewer. Rows come
+   * by ascending id, in pages of 4,096, or fewer where k is large.
+   *
+   * A row meets all rows of its buckets: n rows in one bucket, such as equal ones, are compared n² times. `stats().skew`
+   * tells beforehand; memory stays a page.
+   */
+  neighborGraph(options: StreamOptions & { k: number }): JoinStream<NeighborPage> {
+    const index = this.#joinable(options);
+    return joinNeighbors(index, checkK(options?.k), options);
+  }
+
+  /**
+   * For each row of another index, or for each query, its k nearest candidates, or all candidates within a radius.
+   *
+   * @param other an index of the same dimensions, whose rows come by ascending id and are hashed by this one; or queries,
+   * rows × dimensions floats; or an iterable, also an asynchronous one, of such arrays, numbered through.
+   * @param options.k, options.radius one of the two.
+   */
+  join(
+    other: HyperplaneLsh | Float32Array | VectorPages,
+    options: StreamOptions & { k: number },
+  ): JoinStream<NeighborPage>;
+  join(
+    other: HyperplaneLsh | Float32Array | VectorPages,
+    options: StreamOptions & { radius: number },
+  ): JoinStream<RangePage>;
+  join(
+    other: HyperplaneLsh | Float32Array | VectorPages,
+    options: StreamOptions & { k?: number; radius?: number },
+  ): JoinStream<NeighborPage> | JoinStream<RangePage> {
+    const index = this.#joinable(options);
+    checkJoin(options);
+    const queries = other instanceof HyperplaneLsh ? other.#joinable({}) : other;
+    if (options.k !== undefined) return joinNearest(index, queries, checkK(options.k), options);
+    return joinWithin(index, queries, checkRadius(options.radius, false), options);
+  }
+
+  /**
+   * All pairs of rows that share a bucket in any table and are within a radius, each once, the lower id as `a`.
+   *
+   * Work and answer grow with the pairs in a bucket: n equal rows are n (n - 1) / 2 pairs. Memory stays a page and a bucket.
+   */
+  selfJoin(options: StreamOptions & { radius: number }): JoinStream<PairPage> {
+    const index = this.#joinable(options);
+    return joinPairs(index, checkRadius(options?.radius, false), options);
+  }
+
+  /**
+   * Groups of rows that hang together by such pairs: the connected components, of two rows or more. By the least id of each
+   * group, ids ascending within one. They do not depend on the order of the rows: keys tell which rows meet.
+   *
+   * Equal rows are always together and are compared once, rows of one group never: a bucket of n rows alike costs n² steps of
+   * a nanosecond or two, and of n equal ones n. Pairs are not kept: it takes about 40 bytes a row and a page.
+   */
+  duplicates(options: StreamOptions & { radius: number }): JoinStream<GroupPage> {
+    const index = this.#joinable(options);
+    return joinGroups(index, checkRadius(options?.radius, false), true, options);
+  }
+
   /** How the rows are spread over the buckets. Looks at every row. */
   stats(): LshStats {
     return this.#tables.stats();
@@ -432,6 +511,36 @@ export class HyperplaneLsh {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  /** The index as joins see it. */
+  #joinable(options: StreamOptions): Joinable {
+    checkOptions('options', options);
+    const { dimensions } = this;
+    const tables = this.#tables;
+    const stride = this.#stride;
+    const joins = new TableJoins(tables, {
+      dimensions,
+      metric: this.#metricNumber,
+      rank: (row, ids, count, size, heap) => {
+        const { memory } = tables;
+        const query = memory.ptr('rows') + 4 * row * stride;
+        const scale = this.#metricNumber === 1 ? memory.f32[(memory.ptr('scales') >>> 2) + row] : 0;
+        this.#rankFrom(query, scale, ids, count, size, heap);
+      },
+      words: (id) => {
+        const at = (tables.memory.ptr('rows') >>> 2) + id * stride;
+        return tables.memory.u32.subarray(at, at + stride);
+      },
+      vector: (id) => {
+        const at = (tables.memory.ptr('rows') >>> 2) + id * stride;
+        return tables.memory.f32.slice(at, at + dimensions);
+      },
+      nearest: (queries, k) => this.searchBatch(queries, { k }),
+      all: (query) => this.search(query, { k: Math.max(1, this.size) }),
+    });
+    joins.version; // throws if disposed of
+    return joins;
   }
 
   /** The buckets, for a call that makes no sense before bits are settled. */
@@ -590,11 +699,19 @@ export class HyperplaneLsh {
   }
 
   #rank(query: number, ids: number, count: number, size: number, heap: number): void {
+    const { memory } = this.#tables;
+    const vector = memory.ptr('queries') + 4 * query * this.#stride;
+    const scale = memory.f32[(memory.ptr('queryScales') >>> 2) + query];
+    this.#rankFrom(vector, scale, ids, count, size, heap);
+  }
+
+  /** Ranks listed rows by the distance from a vector at an address, with its scale under cosine. */
+  #rankFrom(vector: number, scale: number, ids: number, count: number, size: number, heap: number): void {
     const { memory, kernels } = this.#tables;
     kernels.rankGathered(
       this.#metricNumber,
-      memory.ptr('queries') + 4 * query * this.#stride,
-      memory.f32[(memory.ptr('queryScales') >>> 2) + query],
+      vector,
+      scale,
       memory.ptr('rows'),
       memory.ptr('scales'),
       ids,

@@ -5,7 +5,16 @@ export type { BucketStats } from './buckets.js';
 export type { ErrorCode } from './check.js';
 export { exactHamming, exactHammingBatch, signCode, unaryCode } from './codes.js';
 export { distanceMatrix, exactSearch, exactSearchBatch } from './exact.js';
+export type { GroupPage } from './groups.js';
 export { HyperplaneLsh, type HyperplaneLshOptions, type SearchOptions } from './hyperplane-lsh.js';
+export type { VectorPages } from './join-queries.js';
+export type {
+  JoinStream,
+  NeighborPage,
+  PairPage,
+  RangePage,
+  StreamOptions,
+} from './joins.js';
 export { type InitOptions, init } from './kernels.js';
 export { classify, countVotes, regress, type VoteOptions } from './labels.js';
 export { MinHashLsh, type MinHashLshOptions } from './min-hash-lsh.js';
@@ -24,5 +33,6 @@ export {
   type VectorExplanation,
   VectorIndex,
   type VectorIndexOptions,
+  type VectorJoinOptions,
   type VectorSearchOptions,
 } from './vector-index.js';

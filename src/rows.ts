@@ -189,6 +189,20 @@ export class Rows {
     return ids;
   }
 
+  /** The same in the order in which the rows lie. */
+  idsInPlace(): Uint32Array {
+    const labels = this.#plan.ptr('labels') >>> 2;
+    const all = this.#plan.memory.u32.subarray(labels, labels + this.count);
+    return this.dead === 0 ? all.slice() : all.filter((id) => id !== NONE);
+  }
+
+  /** What is kept of a row, as words: a view of the memory. */
+  words(id: number): Uint32Array {
+    const bytes = this.#plan.get('RowBytes');
+    const at = (this.#plan.ptr('rows') + this.position(id) * bytes) >>> 2;
+    return this.#plan.memory.u32.subarray(at, at + bytes / 4);
+  }
+
   /** Takes the names from live rows: they are no answers any more. Returns their positions, where they stay. */
   remove(ids: ArrayLike<number>): Uint32Array {
     const plan = this.#plan;
@@ -318,6 +332,27 @@ export class Rows {
       if (this.metric === 'cosine') this.#scale(at, rows, 'queries', first + row);
     }
     this.closeChunk();
+  }
+
+  /**
+   * Address of up to CHUNK_ROWS stored rows in the shape of queries: where they lie, or made from them at `target`, which
+   * has room for as many rows of floats.
+   */
+  asQueries(position: number, count: number, target: number): number {
+    const floats = this.floats(position, count);
+    if (this.metric !== 'inner-product') return floats;
+    const { u8, f32 } = this.#plan.memory;
+    u8.copyWithin(target, floats, floats + count * this.stride * 4);
+    // The coordinate that extends a row is none of a query's.
+    for (let i = 0; i < count; i++) f32[(target >>> 2) + i * this.stride + this.dimensions] = 0;
+    return target;
+  }
+
+  /** Takes a stored row as the query. */
+  asQuery(position: number): void {
+    const query = this.#plan.ptr('query');
+    const row = this.asQueries(position, 1, query);
+    this.#plan.memory.u8.copyWithin(query, row, row + this.stride * 4);
   }
 
   /** Scales rows to length 1; their inverse lengths are left in `scales`. */

@@ -13,7 +13,18 @@ import {
   typeError,
 } from './check.js';
 import { Engine, type RowTrace } from './engine.js';
+import { EngineJoins } from './engine-joins.js';
 import { EngineSnapshot, saveEngine } from './engine-snapshot.js';
+import type { VectorPages } from './join-queries.js';
+import type { Nearest } from './joinable.js';
+import {
+  checkK,
+  type JoinStream,
+  joinNearest,
+  joinNeighbors,
+  type NeighborPage,
+  type StreamOptions,
+} from './joins.js';
 import { type Metric, makeBatch, type Neighbors, type NeighborsBatch } from './neighbors.js';
 import { type AsyncOptions, checkAsync, finish, finishInSlices, type Progress, under } from './progress.js';
 import { RandomGenerator } from './random.js';
@@ -77,6 +88,14 @@ export interface VectorSearchOptions {
   epsilon?: number;
   /** Cells without a change among the k best estimates after which the search stops; 0 (default) never. */
   patience?: number;
+}
+
+/** How a join finds the neighbors of each row, as a search does, and how its pages come. */
+export interface VectorJoinOptions extends StreamOptions {
+  /** Share of the true neighbors that should be found, 0 to 1; default 0.95. 1 is exact search. */
+  recall?: number;
+  /** Every row is compared with every row. */
+  exact?: boolean;
 }
 
 /** What one search did, and why a row was missed. */
@@ -433,6 +452,38 @@ export class VectorIndex {
   }
 
   /**
+   * The k nearest others of every row: the k-NN graph, and the pairs of an all-pairs job that matter. Each row has k, or
+   * all others where there are fewer; a row that equals it counts as another.
+   *
+   * Rows come in the order in which they lie: cell by cell after a build, by id within a cell, then those added since.
+   * The stored rows are the queries, so it takes about as long as as many searches, and no vector leaves the memory.
+   *
+   * @param options.k 1 or more. @param options.recall, options.exact as for search, measured for a row's k others.
+   * @returns a stream of pages of 4,096 rows, or of fewer where k is large.
+   * @throws as search; in its loop also TypeError (ERR_CHANGED), the signal's reason, or RangeError (ERR_TOO_LARGE).
+   */
+  neighborGraph(options: VectorJoinOptions & { k: number }): JoinStream<NeighborPage> {
+    const index = this.#joinable(options);
+    return joinNeighbors(index, checkK(options?.k), options);
+  }
+
+  /**
+   * For each row of another index, or for each query, its k nearest rows in this one.
+   *
+   * @param other an index of the same dimensions, whose rows come in its order as `neighborGraph` has it; or queries, rows ×
+   * dimensions floats; or an iterable, also an asynchronous one, of such arrays, numbered through: one page of them is in
+   * memory at a time.
+   */
+  join(
+    other: VectorIndex | Float32Array | VectorPages,
+    options: VectorJoinOptions & { k: number },
+  ): JoinStream<NeighborPage> {
+    const index = this.#joinable(options);
+    const queries = other instanceof VectorIndex ? other.#joinable({}) : other;
+    return joinNearest(index, queries, checkK(options?.k), options);
+  }
+
+  /**
    * One search with all that it did: cells probed, codes scanned, survivors, rows ranked, milliseconds by stage. For a
    * row that you expected (`id`): whether its cell was not probed, its code filtered, or others were nearer.
    */
@@ -638,6 +689,23 @@ export class VectorIndex {
     // Every cell and no bound is every row: the exact scan does that without the detour.
     if (settings.probes >= this.cells && settings.epsilon === Infinity) return { k, settings: null };
     return { k, settings };
+  }
+
+  /** The index as joins see it. */
+  #joinable(options: VectorJoinOptions): Nearest {
+    this.#alive();
+    checkOptions('options', options);
+    const { recall, exact } = options ?? {};
+    this.#resolve({ recall, exact }); // checks
+    const engine = (): Engine => {
+      this.#alive();
+      return this.#engine;
+    };
+    return new EngineJoins(
+      engine,
+      (k) => this.#resolve({ k, recall, exact }).settings,
+      (queries, k) => this.searchBatch(queries, { k, recall, exact }),
+    );
   }
 
   #alive(): void {

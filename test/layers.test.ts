@@ -24,14 +24,18 @@ const LAYERS: readonly (readonly string[])[] = [
     'space',
     'tuning',
   ],
+  ['groups', 'join-queries', 'joinable', 'joins'], // streams of pages, over what an index can do
   ['engine'], // composes cells, rows, space and tuning's contract into the stages of a query
-  ['engine-snapshot'], // an engine ⇄ bytes
+  ['engine-joins', 'engine-snapshot'], // an engine as joins see it; an engine ⇄ bytes
   ['tables'], // composes buckets into the stages of a query that all families of hash tables share
+  ['table-joins'], // tables as joins see them
   ['bit-sampling-lsh', 'hyperplane-lsh', 'min-hash-lsh', 'vector-index'], // compose
   ['index'], // names only
 ];
 /** Imports within a layer that are allowed: who may read whom. */
 const WITHIN: Record<string, readonly string[]> = {
+  'join-queries': ['joinable'],
+  joins: ['groups', 'join-queries', 'joinable'],
   kernels: ['binary', 'check'],
   memory: ['check'],
   neighbors: ['check', 'kernels', 'memory'],

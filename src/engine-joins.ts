@@ -1,0 +1,81 @@
+import type { Engine } from './engine.js';
+import type { Nearest } from './joinable.js';
+import type { NeighborsBatch } from './neighbors.js';
+import type { Settings } from './tuning.js';
+
+const NONE = 0xffffffff;
+
+/** What joins ask of an engine, at settings that the caller chooses. */
+export class EngineJoins implements Nearest {
+  readonly #engine: () => Engine;
+  /** Settings for k neighbors; null: exact search. */
+  readonly #settings: (k: number) => Settings | null;
+  readonly #search: Nearest['nearest'];
+
+  /** `engine` throws once there is none. */
+  constructor(engine: () => Engine, settings: (k: number) => Settings | null, search: Nearest['nearest']) {
+    this.#engine = engine;
+    this.#settings = settings;
+    this.#search = search;
+  }
+
+  get size(): number {
+    return this.#engine().size;
+  }
+
+  get dimensions(): number {
+    return this.#engine().rows.dimensions;
+  }
+
+  get version(): number {
+    return this.#engine().version;
+  }
+
+  order(isSorted: boolean): Uint32Array {
+    const engine = this.#engine();
+    return isSorted ? engine.ids() : engine.rows.idsInPlace();
+  }
+
+  others(ids: Uint32Array, k: number, into: NeighborsBatch, first: number): void {
+    const engine = this.#engine();
+    const { rows } = engine;
+    const most = Math.min(k, engine.size - 1);
+    if (most === 0) return;
+    const settings = this.#settings(most);
+    const short: number[] = [];
+    const write = (
+      i: number,
+      u32: Uint32Array,
+      from: number,
+      f32: Float32Array,
+      scores: number,
+      count: number,
+    ): void => {
+      const start = (first + i) * k;
+      let found = 0;
+      for (let j = 0; j < count && found < most; j++) {
+        const id = u32[from + j];
+        if (id === NONE) break;
+        // Where many rows are equal, a row itself may be none of the nearest: then the last of them is one too many.
+        if (id === ids[i]) continue;
+        into.ids[start + found] = id;
+        into.distances[start + found++] = rows.distance(f32[scores + j]);
+      }
+      into.counts[first + i] = found;
+      if (found < most) short.push(i);
+    };
+    engine.runStored(ids, most + 1, settings, write);
+    // The cells that were visited hold too few: rare, and answered by looking at all.
+    for (const i of short.splice(0)) {
+      engine.runStored(ids.subarray(i, i + 1), most + 1, null, (_, ...rest) => write(i, ...rest));
+    }
+  }
+
+  nearest(queries: Float32Array, k: number): NeighborsBatch {
+    return this.#search(queries, k);
+  }
+
+  vector(id: number): Float32Array {
+    return this.#engine().vector(id);
+  }
+}
