@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { FileFormatError, readLabels, readVectors } from '../src/node/files.js';
+import { FileFormatError, readLabels, readVectors } from '../src/node/index.js';
 
 const digits = fileURLToPath(new URL('../examples/data/digits.npy', import.meta.url));
 const digitLabels = fileURLToPath(new URL('../examples/data/digits-labels.npy', import.meta.url));

@@ -235,15 +235,19 @@ describe('what git tracks', () => {
   const files = execFileSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' })
     .split('\0')
     .filter((name) => name !== '' && statSync(path.join(root, name), { throwIfNoEntry: false })?.isFile());
+  /** What NumPy wrote, and how: make.py beside it. */
+  const fromNumpy = (name: string): boolean => name.startsWith('test/fixtures/numpy/');
   const texts = files
-    .filter((name) => !/\.(npy|snapshot)$/.test(name))
+    .filter((name) => !/\.(npy|snapshot)$/.test(name) && !fromNumpy(name))
     .map((name) => [name, readFileSync(path.join(root, name), 'latin1')] as const);
   const having = (pattern: RegExp): string[] =>
     texts.flatMap(([name, text]) => (pattern.test(text) ? [`${name}: ${pattern.exec(text)?.[0]}`] : []));
 
-  it('are texts, the bundled digits, and a snapshot of each class', () => {
+  it('are texts, the bundled digits, a snapshot of each class, and little files of NumPy', () => {
     expect(having(/\0/)).toEqual([]);
-    const others = files.filter((name) => /\.(npy|snapshot)$/.test(name));
+    const sizes = files.filter(fromNumpy).map((name) => statSync(path.join(root, name)).size);
+    expect(Math.max(...sizes)).toBeLessThan(2000);
+    const others = files.filter((name) => /\.(npy|snapshot)$/.test(name) && !fromNumpy(name));
     expect(others).toEqual([
       'examples/data/digits-labels.npy',
       'examples/data/digits.npy',

@@ -1,38 +1,12 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-
-/** What is wrong with a file, as a stable string. */
-export type FileErrorCode =
-  | 'ERR_FILE_UNREADABLE'
-  | 'ERR_FILE_FORMAT'
-  | 'ERR_FILE_MAGIC'
-  | 'ERR_FILE_HEADER'
-  | 'ERR_FILE_DTYPE'
-  | 'ERR_FILE_ORDER'
-  | 'ERR_FILE_SHAPE'
-  | 'ERR_FILE_TRUNCATED'
-  | 'ERR_FILE_TRAILING'
-  | 'ERR_FILE_DIMENSIONS';
-
-/**
- * A file that could not be read as vectors or labels. The message is one line, `name: expected …, got …`; `code` says
- * which expectation failed.
- */
-export class FileFormatError extends Error {
-  readonly code: FileErrorCode;
-
-  constructor(
-    code: FileErrorCode,
-    name: string,
-    expected: string,
-    got: string,
-    options?: { cause?: unknown },
-  ) {
-    // Names and header text come from outside: a control character in them must not split or paint the line.
-    super(`${name}: expected ${expected}, got ${got}`.replace(/\p{Cc}/gu, '?'), options);
-    this.name = 'FileFormatError';
-    this.code = code;
-  }
-}
+import {
+  FileFormatError,
+  shorten,
+  systemReason,
+  trailing,
+  truncated as truncatedFile,
+} from './file-error.js';
+import { type NpyHeader as Header, readNpyHeaderSync } from './npy.js';
 
 /** Vectors of a file: `rows × dimensions` floats, row-major. */
 export interface VectorFile {
@@ -49,11 +23,8 @@ interface OpenFile {
 
 type ElementArray = Uint8ArrayConstructor | Float32ArrayConstructor | Float64ArrayConstructor;
 
-interface NpyHeader {
+interface NpyHeader extends Header {
   elements: ElementArray;
-  shape: number[];
-  shapeText: string;
-  dataOffset: number;
 }
 
 /** Elements that are held at once while a file is converted. */
@@ -65,12 +36,6 @@ const elementTypes = new Map<string, ElementArray>([
   ['<f8', Float64Array],
   ['|u1', Uint8Array],
 ]);
-
-const npyMagic = '93 4e 55 4d 50 59';
-/** Magic, major, minor, and the two bytes that every version has at least as header length. */
-const npyPreambleBytes = 10;
-/** The most that version 1.0 can state; NumPy itself writes 118 bytes for an array of numbers. */
-const npyHeaderLimit = 65_535;
 
 /**
  * The vectors of a `.npy` file (two-dimensional, float32, float64 or uint8, C order) or of a `.fvecs` file, as float32.
@@ -153,13 +118,6 @@ function withFile<Result>(path: string, read: (file: OpenFile) => Result): Resul
   }
 }
 
-/** The operating system's reason, such as `ENOENT (no such file or directory)`; undefined for every other error. */
-function systemReason(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !('syscall' in error) || !('code' in error)) return undefined;
-  const text = /^\w+: (.*?), /.exec(error.message)?.[1];
-  return text === undefined ? String(error.code) : `${error.code} (${text})`;
-}
-
 /** Fills `target` from the file's bytes at `position`. */
 function readInto(file: OpenFile, target: Uint8Array, position: number): void {
   let done = 0;
@@ -172,100 +130,35 @@ function readInto(file: OpenFile, target: Uint8Array, position: number): void {
 }
 
 function truncated(file: OpenFile, expected: string, got: number): FileFormatError {
-  return new FileFormatError('ERR_FILE_TRUNCATED', file.name, expected, `${got} (truncated)`);
+  return truncatedFile(file.name, expected, got);
 }
 
 function readNpyHeader(file: OpenFile): NpyHeader {
-  const preamble = new Uint8Array(Math.min(file.bytes, npyPreambleBytes + 2));
-  readInto(file, preamble, 0);
-  const magic = hex(preamble.subarray(0, 6));
-  if (!npyMagic.startsWith(magic)) {
-    throw new FileFormatError('ERR_FILE_MAGIC', file.name, `a NumPy array (first bytes ${npyMagic})`, magic);
-  }
-  if (preamble.length < npyPreambleBytes) {
-    throw truncated(file, `at least ${npyPreambleBytes} bytes of NumPy header`, file.bytes);
-  }
-  const [major, minor] = preamble.subarray(6, 8);
-  if (major < 1 || major > 3 || minor !== 0) {
-    throw new FileFormatError('ERR_FILE_HEADER', file.name, 'version 1.0, 2.0 or 3.0', `${major}.${minor}`);
-  }
-
-  // Version 1.0 states the length of the header in two bytes, the later ones in four.
-  const textOffset = major === 1 ? npyPreambleBytes : npyPreambleBytes + 2;
-  if (preamble.length < textOffset) {
-    throw truncated(file, `at least ${textOffset} bytes of NumPy header`, file.bytes);
-  }
-  const view = new DataView(preamble.buffer);
-  const textBytes = major === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
-  if (textBytes > npyHeaderLimit) {
-    throw new FileFormatError(
-      'ERR_FILE_HEADER',
-      file.name,
-      `a header of at most ${npyHeaderLimit} bytes`,
-      `${textBytes}`,
-    );
-  }
-  const dataOffset = textOffset + textBytes;
-  if (file.bytes < dataOffset) throw truncated(file, `${dataOffset} bytes of NumPy header`, file.bytes);
-  const text = new Uint8Array(textBytes);
-  readInto(file, text, textOffset);
-  return { ...parseNpyHeader(file, new TextDecoder().decode(text)), dataOffset };
-}
-
-/** The header is a Python dictionary literal with exactly the keys descr, fortran_order and shape, in any order. */
-function parseNpyHeader(file: OpenFile, text: string): Omit<NpyHeader, 'dataOffset'> {
-  let rest = text;
-  const take = (pattern: RegExp): string | undefined => {
-    const match = pattern.exec(rest);
-    if (match !== null) rest = rest.replace(match[0], '');
-    return match?.[1];
-  };
-  const shapeText = take(/['"]shape['"]\s*:\s*(\([\d\s,]*\))/);
-  const fortranOrder = take(/['"]fortran_order['"]\s*:\s*(True|False)/);
-  const descr = take(/['"]descr['"]\s*:\s*(['"][^'"]*['"]|\[.*\])/s);
-  if (
-    shapeText === undefined ||
-    fortranOrder === undefined ||
-    descr === undefined ||
-    !/^\s*\{[\s,]*\}\s*$/.test(rest)
-  ) {
-    throw new FileFormatError(
-      'ERR_FILE_HEADER',
-      file.name,
-      'a NumPy header with descr, fortran_order and shape',
-      shorten(text.trim()) || 'an empty one',
-    );
-  }
-  const elements = elementTypes.get(descr.slice(1, -1));
+  let position = 0;
+  const header = readNpyHeaderSync(file.name, (count) => {
+    const bytes = new Uint8Array(Math.min(count, file.bytes - position));
+    readInto(file, bytes, position);
+    position += bytes.length;
+    return bytes;
+  });
+  const elements = elementTypes.get(header.descr.slice(1, -1));
   if (elements === undefined) {
     const accepted = [...elementTypes.keys()].join(', ');
-    throw new FileFormatError('ERR_FILE_DTYPE', file.name, `a dtype out of ${accepted}`, shorten(descr));
-  }
-  if (fortranOrder === 'True') {
     throw new FileFormatError(
-      'ERR_FILE_ORDER',
+      'ERR_FILE_DTYPE',
       file.name,
-      'C order (save numpy.ascontiguousarray(array))',
-      'Fortran order',
+      `a dtype out of ${accepted}`,
+      shorten(header.descr),
     );
   }
-  const shape = shapeText.match(/\d+/g)?.map(Number) ?? [];
-  return { elements, shape, shapeText: `shape ${shorten(shapeText)}` };
+  return { ...header, elements };
 }
 
 function checkNpySize(file: OpenFile, header: NpyHeader, count: number): void {
   const expected = header.dataOffset + count * header.elements.BYTES_PER_ELEMENT;
   const text = `${expected} bytes for ${header.shapeText}`;
   if (file.bytes < expected) throw truncated(file, text, file.bytes);
-  if (file.bytes > expected) {
-    const trailing = file.bytes - expected;
-    throw new FileFormatError(
-      'ERR_FILE_TRAILING',
-      file.name,
-      text,
-      `${file.bytes} (${trailing} trailing byte${trailing === 1 ? '' : 's'})`,
-    );
-  }
+  if (file.bytes > expected) throw trailing(file.name, text, file.bytes, file.bytes - expected);
 }
 
 function readElements(file: OpenFile, header: NpyHeader, target: Float32Array | Float64Array): void {
@@ -327,12 +220,4 @@ function checkFvecsRow(file: OpenFile, row: number, got: number, dimensions: num
     const expected = `${dimensions} dimensions in row ${row} as in row 0`;
     throw new FileFormatError('ERR_FILE_DIMENSIONS', file.name, expected, `${got}`);
   }
-}
-
-function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(' ');
-}
-
-function shorten(text: string): string {
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
 }

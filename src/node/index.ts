@@ -1,1 +1,13 @@
-export { type FileErrorCode, FileFormatError, readLabels, readVectors, type VectorFile } from './files.js';
+export { type FileErrorCode, FileFormatError } from './file-error.js';
+export { readLabels, readVectors, type VectorFile } from './files.js';
+export {
+  formatOf,
+  type OpenOptions,
+  openVectors,
+  readAllVectors,
+  type VectorFormat,
+  type VectorPage,
+  type VectorSource,
+} from './open.js';
+export { abandonFiles, FileReplacement } from './replace-file.js';
+export { type CreateOptions, createVectors, shortest, type VectorWriter } from './write.js';

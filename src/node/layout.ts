@@ -1,0 +1,42 @@
+import { FileFormatError } from './file-error.js';
+
+/** The most dimensions that any part of the library takes. */
+export const MOST_DIMENSIONS = 65_536;
+
+/** Rows of a file as its reader gives them. */
+export interface RawPage {
+  rows: number;
+  values: Float32Array | Float64Array;
+  ids?: string[];
+}
+
+/** What a reader found out about a file before any row was read. */
+export interface Layout {
+  dimensions: number;
+  /** Rows, where the file says so. */
+  rows: number | undefined;
+  /** What the file says about distances, in its own words. */
+  distance?: string;
+  /** Rows from row `from` on. `isDouble` keeps whole numbers up to 2^53, as ids of neighbors need. */
+  read(from: number, pageRows: number, isDouble: boolean): AsyncGenerator<RawPage>;
+}
+
+/** What a caller may say about the inside of a file. */
+export interface LayoutOptions {
+  /** An array of a .npz file or a data set of an .hdf5 file. */
+  name?: string;
+  /** The field (JSON lines) or column (Parquet, CSV) with the vector. */
+  field?: string;
+  /** The field or column with the row's id. */
+  idField?: string;
+}
+
+export function checkDimensions(name: string, where: string, dimensions: number): number {
+  if (Number.isInteger(dimensions) && dimensions >= 1 && dimensions <= MOST_DIMENSIONS) return dimensions;
+  throw new FileFormatError(
+    'ERR_FILE_DIMENSIONS',
+    name,
+    `${where} of 1 to ${MOST_DIMENSIONS} dimensions`,
+    `${dimensions}`,
+  );
+}
