@@ -3,7 +3,15 @@ import { checkInteger, checkOptions, checkWords, rangeError } from './check.js';
 import { checkCode, checkCodes, loadCodes, MAX_CODE_BITS, wordsOf } from './codes.js';
 import { type Neighbors, type NeighborsBatch, SCORE_IS_DISTANCE } from './neighbors.js';
 import { RandomGenerator } from './random.js';
-import { type Explanation, HASHED_QUERIES, HashTables, type LshStats, MAX_TABLES } from './tables.js';
+import {
+  checkMaxBytes,
+  type Explanation,
+  HASHED_QUERIES,
+  HashTables,
+  type LshStats,
+  MAX_TABLES,
+  RANKED_ROWS,
+} from './tables.js';
 
 const MAX_SAMPLED_BITS = 65536;
 /** Bits of a key: so many that sampled bits beyond them are hashed. */
@@ -20,6 +28,8 @@ export interface BitSamplingLshOptions {
   seed?: number | bigint;
   /** The caller's own sample instead: tables × sampledBits numbers of bits, row-major. */
   positions?: Uint32Array;
+  /** Bytes that the index may take, all told; default and most: 4 GiB. */
+  maxBytes?: number;
 }
 
 /**
@@ -51,24 +61,30 @@ export class BitSamplingLsh {
    */
   constructor(options: BitSamplingLshOptions) {
     checkOptions('options', options);
-    const { bits, sampledBits, tables, seed = 0, positions } = options ?? {};
+    const { bits, sampledBits, tables, seed = 0, positions, maxBytes } = options ?? {};
     this.bits = checkInteger('bits', bits, 1, MAX_CODE_BITS);
     this.sampledBits = checkInteger('sampledBits', sampledBits, 1, MAX_SAMPLED_BITS);
     this.tables = checkInteger('tables', tables, 1, MAX_TABLES);
     const random = new RandomGenerator(seed);
     if (positions !== undefined) this.#checkPositions(positions);
-    this.#tables = new HashTables(tables, {
-      metric: SCORE_IS_DISTANCE,
-      remedy: 'more tables, or fewer sampled bits,',
-      load: (_subject, queries, first, count) => {
-        const ptr = this.#tables.memory.reserve('queries', this.#codeBytes * count);
-        loadCodes(this.#tables, queries, bits, first, count, ptr);
+    this.#tables = new HashTables(
+      tables,
+      {
+        metric: SCORE_IS_DISTANCE,
+        remedy: 'more tables, or fewer sampled bits,',
+        load: (_subject, queries, first, count) => {
+          const ptr = this.#tables.memory.reserve('queries', this.#codeBytes * count);
+          loadCodes(this.#tables, queries, bits, first, count, ptr);
+        },
+        hash: (_buckets, count, _probes, wanted) =>
+          this.#hash(this.#tables.memory.ptr('queries'), count, HASHED_QUERIES, wanted),
+        rank: (query, ids, count, size, heap) => this.#rank(query, ids, count, size, heap),
       },
-      hash: (_buckets, count, _probes, wanted) =>
-        this.#hash(this.#tables.memory.ptr('queries'), count, HASHED_QUERIES, wanted),
-      rank: (query, ids, count, size, heap) => this.#rank(query, ids, count, size, heap),
-    });
+      checkMaxBytes(maxBytes),
+    );
     const { memory } = this.#tables;
+    memory.reserve('queries', this.#codeBytes);
+    memory.reserve('scores', 4 * (RANKED_ROWS + 3));
     const count = tables * sampledBits;
     const at = memory.reserve('positions', 4 * count) >>> 2;
     memory.reserve('scratch', 128 + 128 * wordsOf(bits));
@@ -172,6 +188,11 @@ export class BitSamplingLsh {
     return this.#tables.stats();
   }
 
+  /** Bytes by part, and of the memory as a whole (`total`). */
+  memoryUsage(): Record<string, number> {
+    return this.#tables.memory.usage();
+  }
+
   /** Frees the memory at once. Every later call throws a TypeError (ERR_DISPOSED). */
   dispose(): void {
     this.#tables.dispose();
@@ -220,9 +241,13 @@ export class BitSamplingLsh {
 
   #rank(query: number, ids: number, count: number, size: number, heap: number): void {
     const { memory, kernels } = this.#tables;
-    const scores = memory.reserve('scores', 4 * (count + 3));
+    const scores = memory.ptr('scores');
     const own = memory.ptr('queries') + this.#codeBytes * query;
-    kernels.hammingGathered(own, memory.ptr('codes'), ids, count, wordsOf(this.bits), scores);
-    kernels.rank(scores, ids, 0, count, size, heap, 0);
+    const words = wordsOf(this.bits);
+    for (let first = 0, filled = 0; first < count; first += RANKED_ROWS) {
+      const some = Math.min(RANKED_ROWS, count - first);
+      kernels.hammingGathered(own, memory.ptr('codes'), ids + 4 * first, some, words, scores);
+      filled = kernels.rank(scores, ids + 4 * first, 0, some, size, heap, filled) >>> 0;
+    }
   }
 }

@@ -1,3 +1,4 @@
+import { isOutOfMemory } from './memory.js';
 import { CHUNK_ROWS, type EnginePlan } from './plan.js';
 import { finish, type Progress, under } from './progress.js';
 
@@ -48,6 +49,16 @@ export class Cells {
 
   constructor(plan: EnginePlan) {
     this.#plan = plan;
+  }
+
+  /** A way back to the present state, once its regions are there again (undo.ts). */
+  keep(): () => void {
+    const blocks = this.#blocks;
+    const unsplit = new Map(this.#unsplit);
+    return () => {
+      this.#blocks = blocks;
+      this.#unsplit = unsplit;
+    };
   }
 
   get count(): number {
@@ -521,8 +532,11 @@ export class Cells {
         else this.#unsplit.set(cell, sizes[cell]);
       } catch (error) {
         // Without memory for it the cell stays as it is: slower, not wrong.
-        if ((error as { code?: string }).code !== 'ERR_OUT_OF_MEMORY') throw error;
+        if (!isOutOfMemory(error)) throw error;
         this.#unsplit.set(cell, sizes[cell]);
+      } finally {
+        for (const region of ['rows', 'centres', 'sides', 'sums', 'distances', 'spread'])
+          this.#plan.release(`split ${region}`);
       }
     }
     if (split) finish(this.#codeRun(null));
@@ -579,6 +593,7 @@ export class Cells {
       if (plan.ptr('owners')) plan.reserve('owners', blocks * 4);
       this.#reserveScratch(added + 1);
       const centres = plan.reserve('centres', (added + 1) * bytes);
+      const directory = plan.reserve('directory', (added + 1) * 16) >>> 2;
       memory.u8.copyWithin(
         centres + cell * bytes,
         plan.ptr('split centres'),
@@ -589,7 +604,6 @@ export class Cells {
         plan.ptr('split centres') + bytes,
         plan.ptr('split centres') + 2 * bytes,
       );
-      const directory = plan.reserve('directory', (added + 1) * 16) >>> 2;
       memory.u32.set([0, 0, 0, 0], directory + added * 4);
       plan.set('Cells', added + 1);
       // The old run is written anew in place; clear it first.
@@ -604,8 +618,6 @@ export class Cells {
         this.append(sides[i] === 0 ? cell : added, floats(position, 1), position, 1);
       });
     }
-    for (const region of ['rows', 'centres', 'sides', 'sums', 'distances', 'spread'])
-      plan.release(`split ${region}`);
     return apart;
   }
 

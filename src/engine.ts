@@ -1,4 +1,5 @@
 import { Cells } from './cells.js';
+import { isOutOfMemory } from './memory.js';
 import type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
 import { CHUNK_ROWS, EnginePlan } from './plan.js';
 import { finish, type Progress, under } from './progress.js';
@@ -6,6 +7,7 @@ import { RandomGenerator } from './random.js';
 import { Rows, type Storage } from './rows.js';
 import { Space } from './space.js';
 import { keepFor, type Settings, type Tunable } from './tuning.js';
+import { Undo } from './undo.js';
 
 /** Rows that centres are trained on: a cell's worth of this many, within bounds. */
 const SAMPLE_PER_CELL = 20;
@@ -30,6 +32,28 @@ const LARGEST_FLOAT = 3.4028234e38;
 
 /** Changes of rows so far, of all engines: no two states have the same number. */
 let changes = 0;
+/** Neighbors for which a search always has room, so that an index at its limit of memory still answers. */
+const SURE_K = 128;
+/** What a build replaces. */
+const REPLACED: readonly string[] = [
+  'signs',
+  'mean',
+  'matrix',
+  'rawMean',
+  'wideRow',
+  'centres',
+  'centreBlocks',
+  'groupCentres',
+  'groupStarts',
+  'groupOrder',
+  'directory',
+  'blocks',
+  'slots',
+  'owners',
+  'refine',
+  'refineNorms',
+];
+const REPLACED_FIELDS = ['Dims', 'Rounds', 'Cells', 'Groups', 'RefineStep'] as const;
 
 /** Where one row stands in the search that ran last. */
 export interface RowTrace {
@@ -99,6 +123,7 @@ export class Engine implements Tunable {
     this.#reserveScratch();
     this.#cells = new Cells(this.plan);
     this.#cells.reset();
+    this.#reserveSearch(SURE_K, keepFor(SURE_K));
   }
 
   /** Live rows. */
@@ -336,10 +361,50 @@ export class Engine implements Tunable {
     this.#settings = null;
   }
 
+  /**
+   * Puts what a build replaces aside. Returns how to end: keep the build, or take it back, which leaves every answer as it
+   * was and needs no memory. Removed rows are dropped in either case.
+   */
+  begin(): { keep: () => void; takeBack: () => void } {
+    if (this.rows.dead > 0) this.compact();
+    const { plan, rows } = this;
+    const built = this.#built;
+    const { squaredNorm } = rows;
+    const order = rows.order();
+    const cells = this.#cells.keep();
+    rows.openOrder();
+    let undo: Undo;
+    try {
+      undo = new Undo(plan, REPLACED, REPLACED_FIELDS, [['chunk', rows.chunkBytes]]);
+    } catch (error) {
+      rows.closeOrder();
+      throw error;
+    }
+    this.#settings = null;
+    return {
+      keep: () => {
+        undo.forget();
+        rows.closeOrder();
+      },
+      takeBack: () => {
+        undo.takeBack();
+        cells();
+        finish(rows.reorder(order));
+        finish(rows.extendTo(squaredNorm));
+        rows.closeChunk();
+        rows.closeOrder();
+        this.#built = built;
+        this.#settings = null;
+      },
+    };
+  }
+
   /** A small engine of some of the rows in the same coded space, or in that of the whole rotation, to try things on. */
   *trial(ids: Uint32Array, principal: boolean): Generator<Progress, Engine> {
     const { metric, dimensions } = this.rows;
-    const trial = new Engine(dimensions, metric, 'f32', this.#seed, 2 ** 32);
+    // What it takes counts as this one's.
+    const { maxBytes, reserved } = this.plan.memory;
+    const trial = new Engine(dimensions, metric, 'f32', this.#seed, Math.max(1, maxBytes - reserved));
     const vectors = new Float32Array(ids.length * dimensions);
     for (const [i, id] of ids.entries()) {
       vectors.set(this.vector(id), i * dimensions);
@@ -349,23 +414,6 @@ export class Engine implements Tunable {
     yield* trial.start(false);
     if (principal) trial.#space.adopt(this.#space);
     return trial;
-  }
-
-  /** Names of the regions that are held now. */
-  get regions(): ReadonlySet<string> {
-    return new Set(Object.keys(this.plan.memory.usage()));
-  }
-
-  /** What a build that did not end leaves: all rows in one cell, coded anew, and no region but those held before it. */
-  fallBack(held: ReadonlySet<string>): void {
-    for (const region of this.regions) if (!held.has(region)) this.plan.release(region);
-    finish(this.start(false));
-    this.rows.openChunk();
-    this.#built = false;
-    this.#cells.reset();
-    this.#cells.layOut(Uint32Array.of(this.size));
-    finish(this.#fill(0, 0, this.size));
-    this.rows.closeChunk();
   }
 
   /** Trains `cells` centres and sorts rows and codes into their cells. */
@@ -486,18 +534,21 @@ export class Engine implements Tunable {
     }
     const { plan } = this;
     const nearest = plan.reserve('nearest cells', CHUNK_ROWS * 8);
-    for (let i = 0; i < rows; i += CHUNK_ROWS) {
-      const count = Math.min(CHUNK_ROWS, rows - i);
-      const floats = this.rows.floats(first + i, count);
-      this.#space.transform(floats, count, plan.ptr('chunk'));
-      this.#cells.assign(plan.ptr('chunk'), count, nearest, nearest + CHUNK_ROWS * 4);
-      const cells = plan.memory.u32.slice(nearest >>> 2, (nearest >>> 2) + count);
-      cells.forEach((cell, j) => {
-        this.#cells.append(cell, floats + j * this.rows.stride * 4, first + i + j, 1);
-      });
-      if (plan.ptr('refine')) finish(this.#refineFrom(first + i, count));
+    try {
+      for (let i = 0; i < rows; i += CHUNK_ROWS) {
+        const count = Math.min(CHUNK_ROWS, rows - i);
+        const floats = this.rows.floats(first + i, count);
+        this.#space.transform(floats, count, plan.ptr('chunk'));
+        this.#cells.assign(plan.ptr('chunk'), count, nearest, nearest + CHUNK_ROWS * 4);
+        const cells = plan.memory.u32.slice(nearest >>> 2, (nearest >>> 2) + count);
+        cells.forEach((cell, j) => {
+          this.#cells.append(cell, floats + j * this.rows.stride * 4, first + i + j, 1);
+        });
+        if (plan.ptr('refine')) finish(this.#refineFrom(first + i, count));
+      }
+    } finally {
+      plan.release('nearest cells');
     }
-    plan.release('nearest cells');
   }
 
   /** Gives the second stage up. */
@@ -570,24 +621,38 @@ export class Engine implements Tunable {
     const wanted = Math.min(k, this.size);
     if (wanted === 0) return;
     this.#configure(wanted, settings);
-    for (let first = 0; first < count; first += BATCH) {
-      const rows = Math.min(BATCH, count - first);
-      const batch = plan.reserve('batch', rows * (this.stride + 2 * wanted) * 4);
-      this.rows.setQueries(queries, first, rows, batch);
-      const ids = batch + rows * this.stride * 4;
-      const scores = ids + rows * wanted * 4;
-      plan.kernels.searchMany(plan.address, batch, rows, ids, scores);
-      const { u32, f32 } = plan.memory;
-      for (let i = 0; i < rows; i++) {
-        let found = 0;
-        for (let at = i * wanted; found < wanted && u32[(ids >>> 2) + at] !== 0xffffffff; found++, at++) {
-          into.ids[(first + i) * k + found] = u32[(ids >>> 2) + at];
-          into.distances[(first + i) * k + found] = this.rows.distance(f32[(scores >>> 2) + at]);
+    let first = 0;
+    try {
+      for (; first < count; first += BATCH) {
+        const rows = Math.min(BATCH, count - first);
+        const batch = plan.reserve('batch', rows * (this.stride + 2 * wanted) * 4);
+        this.rows.setQueries(queries, first, rows, batch);
+        const ids = batch + rows * this.stride * 4;
+        const scores = ids + rows * wanted * 4;
+        plan.kernels.searchMany(plan.address, batch, rows, ids, scores);
+        const { u32, f32 } = plan.memory;
+        for (let i = 0; i < rows; i++) {
+          let found = 0;
+          for (let at = i * wanted; found < wanted && u32[(ids >>> 2) + at] !== 0xffffffff; found++, at++) {
+            into.ids[(first + i) * k + found] = u32[(ids >>> 2) + at];
+            into.distances[(first + i) * k + found] = this.rows.distance(f32[(scores >>> 2) + at]);
+          }
+          into.counts[first + i] = found;
         }
-        into.counts[first + i] = found;
       }
+    } catch (error) {
+      if (!isOutOfMemory(error)) throw error;
+    } finally {
+      plan.release('batch');
+      this.rows.closeChunk();
     }
-    plan.release('batch');
+    // Without room for many at a time: one by one, which needs none.
+    const { dimensions } = this.rows;
+    for (; first < count; first++) {
+      const found = this.run(queries.subarray(first * dimensions, (first + 1) * dimensions), k, settings);
+      this.read(found, into, first * k);
+      into.counts[first] = found;
+    }
   }
 
   /** Runs searches (settings null: exact ones) for stored rows; hands each row's neighbors on, itself among them. */
@@ -751,16 +816,11 @@ export class Engine implements Tunable {
     }
     const { plan } = this;
     const keep = settings.keep ?? keepFor(k);
-    const survivors = SURVIVORS + keep;
+    this.#settings = null; // until all of it is there
+    this.#reserveSearch(k, keep);
     plan.enter('refine', settings.keep === 0 ? 0 : plan.ptr('refine'));
-    this.#reserveResults(k);
-    const estimates = Math.max(k, LEAST_ESTIMATES);
-    plan.reserve('estimates', estimates * 4);
-    plan.set('EstimateCount', estimates);
-    plan.reserve('survivorKeys', (survivors + 8) * 4);
-    plan.reserve('survivorRows', (survivors + 8) * 4);
-    plan.set('SurvivorCapacity', survivors);
-    plan.reserve('bins', 1024 + Math.max(3 * this.cells + 640, survivors + 8) * 9 + 16);
+    plan.set('EstimateCount', Math.max(k, LEAST_ESTIMATES));
+    plan.set('SurvivorCapacity', SURVIVORS + keep);
     plan.set('K', k);
     plan.set('Keep', keep);
     plan.set('Probes', Math.min(settings.probes, this.cells));
@@ -768,6 +828,16 @@ export class Engine implements Tunable {
     plan.set('Patience', settings.patience);
     this.#k = k;
     this.#settings = settings;
+  }
+
+  #reserveSearch(k: number, keep: number): void {
+    const { plan } = this;
+    const survivors = SURVIVORS + keep + 8;
+    this.#reserveResults(k);
+    plan.reserve('estimates', Math.max(k, LEAST_ESTIMATES) * 4);
+    plan.reserve('survivorKeys', survivors * 4);
+    plan.reserve('survivorRows', survivors * 4);
+    plan.reserve('bins', 1024 + Math.max(3 * this.cells + 640, survivors) * 9 + 16);
   }
 
   #reserveResults(k: number): void {

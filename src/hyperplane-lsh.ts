@@ -51,6 +51,7 @@ import {
 } from './snapshot.js';
 import { TableJoins } from './table-joins.js';
 import {
+  checkMaxBytes,
   type Explanation,
   type Family,
   HASHED_QUERIES,
@@ -62,6 +63,8 @@ import {
 const MAX_DIMENSIONS = 4096;
 const MAX_BITS = 32;
 const MAX_PROBES = 65536;
+/** Probes for which a search always has room. */
+const SURE_PROBES = 16;
 /** Rows that are hashed together: with 128 dimensions they fit the second-level cache. */
 const HASHED_ROWS = 256;
 /** Room for the scores of a stretch of rows (assembly/rank.ts, rankGathered). */
@@ -89,6 +92,8 @@ export interface HyperplaneLshOptions {
   hyperplanes?: Float32Array;
   /** Default `euclidean`. Hashing is the same for both: it looks at angles. */
   metric?: 'euclidean' | 'cosine';
+  /** Bytes that the index may take, all told; default and most: 4 GiB. */
+  maxBytes?: number;
 }
 
 export interface SearchOptions {
@@ -125,10 +130,7 @@ export class HyperplaneLsh {
    * @throws TypeError for an option of the wrong kind; RangeError for dimensions, tables, bits or bucketSize out of range,
    * hyperplanes of the wrong length (ERR_LENGTH) or with a number that is not finite (ERR_NOT_FINITE).
    */
-  constructor(options: HyperplaneLshOptions);
-  /** @internal */
-  constructor(options: HyperplaneLshOptions, maxBytes?: number);
-  constructor(options: HyperplaneLshOptions, maxBytes?: number) {
+  constructor(options: HyperplaneLshOptions) {
     checkOptions('options', options);
     const {
       dimensions,
@@ -138,6 +140,7 @@ export class HyperplaneLsh {
       seed = 0,
       hyperplanes,
       metric = 'euclidean',
+      maxBytes,
     } = options ?? {};
     this.dimensions = checkInteger('dimensions', dimensions, 1, MAX_DIMENSIONS);
     this.tables = checkInteger('tables', tables, 1, MAX_TABLES);
@@ -161,8 +164,11 @@ export class HyperplaneLsh {
       probe: (buckets, query, probes) => this.#probe(buckets, query, probes),
       rank: (query, ids, count, size, heap) => this.#rank(query, ids, count, size, heap),
     };
-    this.#tables = new HashTables(this.tables, family, maxBytes);
-    this.#tables.memory.reserve('scratch', SCRATCH_BYTES);
+    this.#tables = new HashTables(this.tables, family, checkMaxBytes(maxBytes));
+    const { memory } = this.#tables;
+    memory.reserve('scratch', SCRATCH_BYTES);
+    memory.reserve('queries', 4 * this.#stride);
+    memory.reserve('queryScales', 4 * HASHED_QUERIES);
     if (bits !== undefined) this.#tables.settle(this.#makeBuckets(bits, hyperplanes));
   }
 
@@ -213,9 +219,9 @@ export class HyperplaneLsh {
     }
     const removed = HyperplaneLsh.#readRemoved(reader, rows);
     const metric = metricAt === 1 ? 'cosine' : 'euclidean';
-    const options = { dimensions, tables, metric, seed } as const;
+    const options = { dimensions, tables, metric, seed, maxBytes: reader.maxBytes } as const;
     // Bits are settled by the hyperplanes that are read, not by a bucket size that later rows would settle them by.
-    const index = new HyperplaneLsh({ ...options, bucketSize: Math.max(1, bucketSize) }, reader.maxBytes);
+    const index = new HyperplaneLsh({ ...options, bucketSize: Math.max(1, bucketSize) });
     index.#bucketSize = bucketSize;
     if (bits === 0) return index;
     const { memory, kernels } = index.#tables;
@@ -504,6 +510,11 @@ export class HyperplaneLsh {
     return [bits];
   }
 
+  /** Bytes by part, and of the memory as a whole (`total`). */
+  memoryUsage(): Record<string, number> {
+    return this.#tables.memory.usage();
+  }
+
   /** Frees the memory at once. Every later call throws a TypeError (ERR_DISPOSED). */
   dispose(): void {
     this.#tables.dispose();
@@ -594,6 +605,9 @@ export class HyperplaneLsh {
     const count = tables * bits;
     const packed = memory.reserve('hyperplanes', 4 * 8 * Math.ceil(count / 8) * dimensions);
     memory.reserve('signs', this.#signBytes(bits) * HASHED_ROWS + 8);
+    memory.reserve('margins', 4 * 8 * Math.ceil(count / 8));
+    memory.reserve('probedKeys', 4 * tables * SURE_PROBES);
+    memory.reserve('probeScratch', 384 + 24 * (SURE_PROBES + 1));
     const planes = memory.reserve('planes', 4 * count * dimensions);
     const view = memory.f32.subarray(planes >>> 2, (planes >>> 2) + count * dimensions);
     if (hyperplanes === undefined) new RandomGenerator(this.#seed).normals(view);
@@ -659,7 +673,7 @@ export class HyperplaneLsh {
     const { dimensions } = this;
     const stride = this.#stride;
     const ptr = memory.reserve('queries', 4 * count * stride);
-    const scales = memory.reserve('queryScales', 4 * HASHED_QUERIES);
+    const scales = memory.ptr('queryScales');
     const { f32 } = memory;
     for (let q = 0; q < count; q++) {
       const at = (ptr >>> 2) + q * stride;

@@ -177,6 +177,11 @@ export class LinearMemory {
   }
 }
 
+/** Whether an error is the refusal of memory: nothing has changed then, and what was asked for may be done with less. */
+export function isOutOfMemory(error: unknown): boolean {
+  return (error as { code?: unknown } | null)?.code === 'ERR_OUT_OF_MEMORY';
+}
+
 function roundUp(bytes: number): number {
   return Math.ceil(Math.max(bytes, 1) / ALIGNMENT) * ALIGNMENT;
 }

@@ -3,7 +3,15 @@ import { checkInteger, checkOptions, checkWords, describe, typeError } from './c
 import { type Neighbors, type NeighborsBatch, SCORE_IS_DISTANCE } from './neighbors.js';
 import { RandomGenerator } from './random.js';
 import { distinct } from './sets.js';
-import { type Explanation, HASHED_QUERIES, HashTables, type LshStats, MAX_TABLES } from './tables.js';
+import {
+  checkMaxBytes,
+  type Explanation,
+  HASHED_QUERIES,
+  HashTables,
+  type LshStats,
+  MAX_TABLES,
+  RANKED_ROWS,
+} from './tables.js';
 
 const MAX_ROWS = 256;
 const KEY_BITS = 32;
@@ -18,6 +26,8 @@ export interface MinHashLshOptions {
   rows: number;
   /** What the hash functions are drawn from; see the class. Default 0. */
   seed?: number | bigint;
+  /** Bytes that the index may take, all told; default and most: 4 GiB. */
+  maxBytes?: number;
 }
 
 /**
@@ -53,18 +63,23 @@ export class MinHashLsh {
   /** @throws TypeError for an option of the wrong kind; RangeError for bands or rows out of range. */
   constructor(options: MinHashLshOptions) {
     checkOptions('options', options);
-    const { bands, rows, seed = 0 } = options ?? {};
+    const { bands, rows, seed = 0, maxBytes } = options ?? {};
     this.bands = checkInteger('bands', bands, 1, MAX_TABLES);
     this.rows = checkInteger('rows', rows, 1, MAX_ROWS);
     const random = new RandomGenerator(seed);
-    this.#tables = new HashTables(bands, {
-      metric: SCORE_IS_DISTANCE,
-      remedy: 'more bands, or fewer rows in a band,',
-      load: (_subject, queries, first, count) => this.#load(queries.slice(first, first + count)),
-      hash: (_buckets, count, _probes, wanted) => this.#hashQueries(count, wanted),
-      rank: (query, ids, count, size, heap) => this.#rank(query, ids, count, size, heap),
-    });
+    this.#tables = new HashTables(
+      bands,
+      {
+        metric: SCORE_IS_DISTANCE,
+        remedy: 'more bands, or fewer rows in a band,',
+        load: (_subject, queries, first, count) => this.#load(queries.slice(first, first + count)),
+        hash: (_buckets, count, _probes, wanted) => this.#hashQueries(count, wanted),
+        rank: (query, ids, count, size, heap) => this.#rank(query, ids, count, size, heap),
+      },
+      checkMaxBytes(maxBytes),
+    );
     const { memory } = this.#tables;
+    memory.reserve('scores', 4 * (RANKED_ROWS + 3));
     const count = this.#functionCount;
     const at = memory.reserve('functions', 8 * count) >>> 2;
     memory.reserve('signature', 4 * count);
@@ -97,6 +112,8 @@ export class MinHashLsh {
     const ptr = memory.reserve('sets', 4 * featureCount);
     const startsPtr = memory.reserve('starts', 4 * (first + added.length + 1));
     this.#reserveMixed(added);
+    // Queries as large as the largest set then need no more room.
+    memory.reserve('queries', memory.capacity('mixed'));
     added.forEach((set, i) => {
       memory.u32.set(set, (ptr >>> 2) + starts[i]);
     });
@@ -179,6 +196,11 @@ export class MinHashLsh {
     return this.#tables.stats();
   }
 
+  /** Bytes by part, and of the memory as a whole (`total`). */
+  memoryUsage(): Record<string, number> {
+    return this.#tables.memory.usage();
+  }
+
   /** Frees the memory at once. Every later call throws a TypeError (ERR_DISPOSED). */
   dispose(): void {
     this.#tables.dispose();
@@ -232,12 +254,16 @@ export class MinHashLsh {
 
   #rank(query: number, ids: number, count: number, size: number, heap: number): void {
     const { memory, kernels } = this.#tables;
-    const scores = memory.reserve('scores', 4 * (count + 3));
+    const scores = memory.ptr('scores');
     const start = this.#queryStarts[query];
     const length = this.#queryStarts[query + 1] - start;
     const ptr = memory.ptr('queries') + 4 * start;
-    kernels.jaccardGathered(ptr, length, memory.ptr('sets'), memory.ptr('starts'), ids, count, scores);
-    kernels.rank(scores, ids, 0, count, size, heap, 0);
+    const [sets, starts] = [memory.ptr('sets'), memory.ptr('starts')];
+    for (let first = 0, filled = 0; first < count; first += RANKED_ROWS) {
+      const some = Math.min(RANKED_ROWS, count - first);
+      kernels.jaccardGathered(ptr, length, sets, starts, ids + 4 * first, some, scores);
+      filled = kernels.rank(scores, ids + 4 * first, 0, some, size, heap, filled) >>> 0;
+    }
   }
 }
 

@@ -77,7 +77,7 @@ export class Rows {
 
   /** Room for a chunk of rows, for as long as rows are appended, sorted or encoded. */
   openChunk(): void {
-    this.#plan.reserve('chunk', (CHUNK_ROWS + 1) * this.stride * 4);
+    this.#plan.reserve('chunk', this.chunkBytes);
   }
 
   /** Gives that room back: on small indexes it is a tenth of what a row takes beyond itself. */
@@ -370,6 +370,17 @@ export class Rows {
     return this.metric === 'cosine' ? score / 2 : score + 0; // no -0
   }
 
+  /** Ids in the order of positions, of rows of which none is removed. */
+  order(): Uint32Array {
+    const labels = this.#plan.ptr('labels') >>> 2;
+    return this.#plan.memory.u32.slice(labels, labels + this.count);
+  }
+
+  /** Bytes that `openChunk` takes. */
+  get chunkBytes(): number {
+    return (CHUNK_ROWS + 1) * this.stride * 4;
+  }
+
   /** Inner product: extends all rows anew, to the largest norm among them. */
   *extend(): Generator<Progress> {
     const plan = this.#plan;
@@ -383,6 +394,13 @@ export class Rows {
       for (let i = 0; i < count; i++) most = Math.max(most, plan.memory.f32[at + i]);
       yield { phase: 'train', done: 0, total: this.count };
     }
+    yield* this.extendTo(most);
+  }
+
+  /** Inner product: extends all rows anew, to a squared norm. */
+  *extendTo(most: number): Generator<Progress> {
+    const plan = this.#plan;
+    if (this.metric !== 'inner-product') return;
     this.#setNorm(most);
     for (let position = 0; position < this.count; position += CHUNK_ROWS) {
       const count = Math.min(CHUNK_ROWS, this.count - position);
@@ -394,10 +412,21 @@ export class Rows {
     }
   }
 
+  /** Room for `reorder`, for as long as it must not fail. */
+  openOrder(): void {
+    this.#plan.reserve('source', this.count * 4 + 8);
+  }
+
+  /** Gives that room back. */
+  closeOrder(): void {
+    this.#plan.release('source');
+  }
+
   /** Puts rows, labels and positions into a new order: the ids at positions 0, 1, 2, … */
   *reorder(ids: Uint32Array): Generator<Progress> {
     const plan = this.#plan;
     const count = ids.length;
+    const isOpen = plan.ptr('source') !== 0;
     const source = plan.reserve('source', count * 4 + 8);
     const { u32 } = plan.memory;
     const positions = plan.ptr('positions') >>> 2;
@@ -422,7 +451,7 @@ export class Rows {
         yield step;
       }
     }
-    plan.release('source');
+    if (!isOpen) plan.release('source');
     const labels = plan.ptr('labels') >>> 2;
     for (let position = 0; position < count; position++) {
       u32[labels + position] = ids[position];

@@ -1,7 +1,7 @@
 import { type BucketStats, Buckets, joinStats } from './buckets.js';
-import { checkIds, checkInteger, checkOptions, typeError } from './check.js';
+import { checkIds, checkInteger, checkNumber, checkOptions, typeError } from './check.js';
 import type { Kernels } from './kernels.js';
-import type { LinearMemory } from './memory.js';
+import { isOutOfMemory, type LinearMemory } from './memory.js';
 import { drainHeap, makeBatch, type Neighbors, type NeighborsBatch } from './neighbors.js';
 import { openWorkspace, type Workspace } from './workspace.js';
 
@@ -10,6 +10,15 @@ export const MAX_TABLES = 256;
 /** Queries of a batch that are hashed together. */
 export const HASHED_QUERIES = 64;
 const MAX_K = 2 ** 32 - 1;
+/** Candidates that are scored at a time; a multiple of 4. */
+export const RANKED_ROWS = 4096;
+/** Neighbors for which a search always has room, so that an index at its limit of memory still answers. */
+const SURE_K = 128;
+
+/** Bytes that an index may take: the option `maxBytes` of every class. */
+export function checkMaxBytes(value: unknown): number {
+  return checkNumber('maxBytes', value ?? 2 ** 32, 1, 2 ** 32);
+}
 
 /** What one table did for a query. */
 export interface TableExplanation {
@@ -84,6 +93,8 @@ export class HashTables<Queries> {
     this.#family = family;
     this.#workspace = openWorkspace(maxBytes);
     this.memory.reserve('wanted', 4 * tables * HASHED_QUERIES);
+    this.memory.reserve('wantedKey', 4);
+    this.#reserveResults(SURE_K);
   }
 
   /** Throws a TypeError (ERR_DISPOSED) once disposed of, as does everything that needs it. */
@@ -147,7 +158,7 @@ export class HashTables<Queries> {
   bucket(buckets: Buckets, table: number, key: number): Uint32Array {
     checkInteger('table', table, 0, this.tables - 1);
     checkInteger('key', key, 0, 2 ** buckets.bits - 1);
-    const wanted = this.memory.reserve('wantedKey', 4);
+    const wanted = this.memory.ptr('wantedKey');
     this.memory.u32[wanted >>> 2] = key;
     buckets.startQuery();
     return buckets.candidates(buckets.gather(wanted, 1, 1, 0, table, 1));
@@ -170,11 +181,20 @@ export class HashTables<Queries> {
     const k = this.#neighborsOf(options);
     const batch = makeBatch(queryCount, k, 0);
     const buckets = this.size === 0 ? undefined : this.#buckets;
-    for (let first = 0; first < queryCount; first += HASHED_QUERIES) {
-      const some = Math.min(HASHED_QUERIES, queryCount - first);
-      this.#family.load('queries', queries, first, some);
-      if (buckets === undefined) continue;
-      this.#family.hash(buckets, some, probes, this.memory.ptr('wanted'));
+    let together = HASHED_QUERIES;
+    for (let first = 0, some: number; first < queryCount; first += some) {
+      some = Math.min(together, queryCount - first);
+      try {
+        this.#family.load('queries', queries, first, some);
+        if (buckets === undefined) continue;
+        this.#family.hash(buckets, some, probes, this.memory.ptr('wanted'));
+      } catch (error) {
+        if (!isOutOfMemory(error) || some === 1) throw error;
+        // Without room for many at a time: one by one.
+        together = 1;
+        some = 0;
+        continue;
+      }
       for (let q = 0; q < some; q++) {
         const found = this.#unite(buckets, this.#wanted(buckets, q, probes), probes);
         const at = (first + q) * k;
@@ -275,12 +295,17 @@ export class HashTables<Queries> {
     const { memory, kernels } = this.#live();
     const { metric } = this.#family;
     const size = Math.min(k, found);
-    memory.reserve('heap', 8 * size);
-    const out = memory.reserve('neighbors', 8 * size);
+    this.#reserveResults(size);
+    const out = memory.ptr('neighbors');
     const heap = memory.ptr('heap');
     this.#family.rank(query, memory.ptr('candidates'), found, size, heap);
     drainHeap(memory, kernels, metric, heap, size, out, ids, distances);
     return size;
+  }
+
+  #reserveResults(k: number): void {
+    this.memory.reserve('heap', 8 * k);
+    this.memory.reserve('neighbors', 8 * k);
   }
 
   /** Gathers once more, table by table. */

@@ -23,6 +23,7 @@ const LAYERS: readonly (readonly string[])[] = [
     'snapshot',
     'space',
     'tuning',
+    'undo',
   ],
   ['groups', 'join-queries', 'joinable', 'joins'], // streams of pages, over what an index can do
   ['engine'], // composes cells, rows, space and tuning's contract into the stages of a query
