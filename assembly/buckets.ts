@@ -103,6 +103,32 @@ function take(id: u32, marks: usize, epoch: u32, out: usize, found: u32): u32 {
   return found + <u32>(seen < epoch);
 }
 
+// The caps of a query, three words: rows of a bucket that are looked at, rows that are listed in all, and whether a row may
+// have been left out for either. Against buckets that someone has filled: a query's work is bounded whatever the rows are.
+// @ts-ignore: decorator
+@inline
+function rowsOfBucket(caps: usize): u32 {
+  return caps ? load<u32>(caps) : 0xffffffff;
+}
+
+// @ts-ignore: decorator
+@inline
+function rowsInAll(caps: usize): u32 {
+  return caps ? load<u32>(caps, 4) : 0xffffffff;
+}
+
+// @ts-ignore: decorator
+@inline
+function noteCapped(caps: usize): void {
+  store<u32>(caps, 1, 8);
+}
+
+// @ts-ignore: decorator
+@inline
+function isNew(id: u32, marks: usize, epoch: u32): bool {
+  return <u32>load<u8>(marks + <usize>id) < epoch;
+}
+
 /**
  * Lists the sorted rows of the wanted buckets, each once, behind the `found` first; returns how many are listed now.
  *
@@ -112,6 +138,7 @@ function take(id: u32, marks: usize, epoch: u32, out: usize, found: u32): u32 {
  * ids      as sortKeys wrote it          read; idStride from table to table
  * marks    u8 × rows                     read and written
  * out      u32 × (rows + 1)              written from `found` on; the word behind the last may be overwritten
+ * caps     u32 × 3                       read; the last is set to 1 where a row may have been left out. 0: none
  *
  * 1 <= epoch <= 254.
  */
@@ -131,14 +158,33 @@ export function gatherSorted(
   epoch: u32,
   out: usize,
   found: u32,
+  caps: usize,
 ): u32 {
+  const most = rowsOfBucket(caps);
+  const room = rowsInAll(caps);
   for (let t: u32 = 0; t < tables; t++) {
     for (let w = wanted, last = wanted + ((<usize>probes) << 2); w < last; w += 4) {
       const key = load<u32>(w);
       const offset = offsets + (slotOf(key, shift) << 2);
       let at = ids + ((<usize>load<u32>(offset)) << 2);
-      const end = ids + ((<usize>load<u32>(offset, 4)) << 2);
-      if (shift) {
+      let end = ids + ((<usize>load<u32>(offset, 4)) << 2);
+      if (<u32>((end - at) >> 2) > most) {
+        end = at + ((<usize>most) << 2);
+        noteCapped(caps);
+      }
+      // Where the list might become full, each row is looked at before it is taken.
+      if (<u32>((end - at) >> 2) > room - found) {
+        for (; at < end; at += 4) {
+          const id = load<u32>(at);
+          if (!isNew(id, marks, epoch)) continue;
+          if (shift && load<u32>(keys + ((<usize>id) << 2)) != key) continue;
+          if (found == room) {
+            noteCapped(caps);
+            return found;
+          }
+          found = take(id, marks, epoch, out, found);
+        }
+      } else if (shift) {
         for (; at < end; at += 4) {
           const id = load<u32>(at);
           if (load<u32>(keys + ((<usize>id) << 2)) == key) found = take(id, marks, epoch, out, found);
@@ -178,14 +224,28 @@ export function gatherChained(
   epoch: u32,
   out: usize,
   found: u32,
+  caps: usize,
 ): u32 {
+  const most = rowsOfBucket(caps);
+  const room = rowsInAll(caps);
   for (let t: u32 = 0; t < tables; t++) {
     for (let w = wanted, last = wanted + ((<usize>probes) << 2); w < last; w += 4) {
       const key = load<u32>(w);
+      let left = most;
       let link = load<u32>(heads + (slotOf(key, shift) << 2));
       while (link) {
+        if (!left--) {
+          noteCapped(caps);
+          break;
+        }
         const id = tailFirst + link - 1;
-        if (!shift || load<u32>(keys + ((<usize>id) << 2)) == key) found = take(id, marks, epoch, out, found);
+        if (!shift || load<u32>(keys + ((<usize>id) << 2)) == key) {
+          if (found == room && isNew(id, marks, epoch)) {
+            noteCapped(caps);
+            return found;
+          }
+          found = take(id, marks, epoch, out, found);
+        }
         link = load<u32>(links + ((<usize>(link - 1)) << 2));
       }
     }

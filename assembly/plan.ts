@@ -60,6 +60,7 @@ export enum Plan {
   Epsilon, //       f32: half-width of the error bound, in units of its standard deviation; infinity: no filter
   Patience, //      cells without a change among the smallest estimates before the scan stops; 0: never stops early
   Keep, //          survivors of the second stage that are ranked exactly
+  MostRanked, //    rows that are ranked exactly at most; 0: any number
   // of a query's table and integers, written by the kernels
   QueryUnit, //     f32
   QuerySquare, //   f32
@@ -75,6 +76,7 @@ export enum Plan {
   SurvivorCount,
   RowsRefined,
   RowsRanked,
+  Capped, //        set to 1 where MostRanked left a survivor out
   Bytes, //         size of the plan
 }
 

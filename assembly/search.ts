@@ -20,6 +20,12 @@ const GROUP_SPARE: u32 = 8;
  * positions  u32 × count   read; up to three more are overwritten
  */
 function rankRowsAt(plan: usize, positions: usize, count: u32): void {
+  const most = <u32>get(plan, Plan.MostRanked);
+  const room = most - <u32>get(plan, Plan.RowsRanked);
+  if (most && count > room) {
+    count = room;
+    put(plan, Plan.Capped, 1);
+  }
   if (!count) return;
   const query = get(plan, Plan.Query);
   const rows = get(plan, Plan.Rows);

@@ -1,8 +1,8 @@
 import type { Buckets } from './buckets.js';
 import { checkInteger, checkOptions, checkWords, rangeError } from './check.js';
 import { checkCode, checkCodes, loadCodes, MAX_CODE_BITS, wordsOf } from './codes.js';
-import { type Neighbors, type NeighborsBatch, SCORE_IS_DISTANCE } from './neighbors.js';
-import { RandomGenerator } from './random.js';
+import { type CappedBatch, type CappedNeighbors, SCORE_IS_DISTANCE } from './neighbors.js';
+import { RandomGenerator, seedOf } from './random.js';
 import {
   checkMaxBytes,
   type Explanation,
@@ -10,6 +10,7 @@ import {
   HashTables,
   type LshStats,
   MAX_TABLES,
+  type QueryCaps,
   RANKED_ROWS,
 } from './tables.js';
 
@@ -24,8 +25,8 @@ export interface BitSamplingLshOptions {
   sampledBits: number;
   /** Independent samples, 1 to 256. More tables find more neighbors, and cost as much more. */
   tables: number;
-  /** What the samples are drawn from, as NumPy's `default_rng(seed).integers(bits, size=(tables, sampledBits))`. Default 0. */
-  seed?: number | bigint;
+  /** What the samples are drawn from, as NumPy's `default_rng(seed).integers(bits, size=(tables, sampledBits))`. Default 0. `'random'`: one that nobody can guess. */
+  seed?: number | bigint | 'random';
   /** The caller's own sample instead: tables × sampledBits numbers of bits, row-major. */
   positions?: Uint32Array;
   /** Bytes that the index may take, all told; default and most: 4 GiB. */
@@ -65,7 +66,7 @@ export class BitSamplingLsh {
     this.bits = checkInteger('bits', bits, 1, MAX_CODE_BITS);
     this.sampledBits = checkInteger('sampledBits', sampledBits, 1, MAX_SAMPLED_BITS);
     this.tables = checkInteger('tables', tables, 1, MAX_TABLES);
-    const random = new RandomGenerator(seed);
+    const random = new RandomGenerator(seedOf(seed));
     if (positions !== undefined) this.#checkPositions(positions);
     this.#tables = new HashTables(
       tables,
@@ -155,8 +156,8 @@ export class BitSamplingLsh {
   }
 
   /** Ids of all rows that share a bucket with the query, ascending: those that `search` ranks. */
-  candidates(query: Uint8Array): Uint32Array {
-    return this.#tables.candidates(this.#checkQuery(query), 1);
+  candidates(query: Uint8Array, options: QueryCaps = {}): Uint32Array {
+    return this.#tables.candidates(this.#checkQuery(query), options, 1);
   }
 
   /**
@@ -168,18 +169,18 @@ export class BitSamplingLsh {
    *
    * @throws TypeError or RangeError for k or a query of another kind, out of range or of the wrong length (ERR_LENGTH).
    */
-  search(query: Uint8Array, options: { k: number }): Neighbors {
+  search(query: Uint8Array, options: { k: number } & QueryCaps): CappedNeighbors {
     return this.#tables.search(this.#checkQuery(query), options, 1);
   }
 
   /** `search` for each of queries × ceil(bits / 8) bytes; the queries are hashed together. */
-  searchBatch(queries: Uint8Array, options: { k: number }): NeighborsBatch {
+  searchBatch(queries: Uint8Array, options: { k: number } & QueryCaps): CappedBatch {
     const queryCount = checkCodes('queries', queries, this.bits);
     return this.#tables.searchBatch(queries, queryCount, options, 1);
   }
 
   /** Searches, and tells what each table did, where the time went, and why fewer than k neighbors came. */
-  explain(query: Uint8Array, options: { k: number }): Explanation {
+  explain(query: Uint8Array, options: { k: number } & QueryCaps): Explanation {
     return this.#tables.explain(this.#checkQuery(query), options, 1);
   }
 

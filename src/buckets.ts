@@ -7,6 +7,7 @@ const LEAST_SLOTS = 16;
 /** Marks from the epochs of queries; REMOVED marks a row that no query may see. */
 const LAST_EPOCH = 254;
 const REMOVED = 255;
+const NO_CAP = 2 ** 32 - 1;
 /** A table with up to this many keys is counted in one array, key by key. */
 const COUNTED_BITS = 20;
 
@@ -42,6 +43,7 @@ export interface BucketStats {
  *     links       u32 × tables × tailCapacity         next row of a chain
  *     marks       u8 × rowCapacity                    the last epoch (query) that saw a row; 255: removed
  *     candidates  u32 × (rowCapacity + 1)             what `gather` found
+ *     caps        u32 × 3                             rows of a bucket, candidates in all; whether a row was left out
  *
  * Knows nothing of vectors or hashing: its owner writes keys.
  */
@@ -66,6 +68,8 @@ export class Buckets {
     this.#kernels = kernels;
     this.tables = tables;
     this.bits = bits;
+    memory.reserve('caps', 12);
+    this.#setCaps(NO_CAP, NO_CAP);
   }
 
   /** Rows that were added, removed ones included: the next row's id. */
@@ -164,8 +168,12 @@ export class Buckets {
     );
   }
 
-  /** Starts a query: no row counts as seen. */
-  startQuery(): void {
+  /**
+   * Starts a query: no row counts as seen. It looks at so many rows of a bucket (of those sorted, and of those added
+   * since), and lists so many candidates.
+   */
+  startQuery(maxBucket: number = NO_CAP, maxCandidates: number = NO_CAP): void {
+    this.#setCaps(maxBucket, maxCandidates);
     if (this.#epoch === LAST_EPOCH) {
       const marks = this.#memory.ptr('marks');
       const { u8 } = this.#memory;
@@ -212,6 +220,7 @@ export class Buckets {
         this.#epoch,
         out,
         found,
+        memory.ptr('caps'),
       );
     }
     if (this.#count > this.#sortedCount) {
@@ -232,9 +241,15 @@ export class Buckets {
         this.#epoch,
         out,
         found,
+        memory.ptr('caps'),
       );
     }
     return found >>> 0;
+  }
+
+  /** Whether this query has left out rows of its buckets. */
+  get capped(): boolean {
+    return this.#memory.u32[(this.#memory.ptr('caps') >>> 2) + 2] !== 0;
   }
 
   /** A copy of what `gather` found, ascending. */
@@ -265,6 +280,14 @@ export class Buckets {
   /** How the rows of each table are spread over its buckets. Looks at every row. */
   stats(): BucketStats[] {
     return Array.from({ length: this.tables }, (_, table) => statsOf(this.sizes(table)));
+  }
+
+  #setCaps(maxBucket: number, maxCandidates: number): void {
+    const { u32 } = this.#memory;
+    const caps = this.#memory.ptr('caps') >>> 2;
+    u32[caps] = maxBucket;
+    u32[caps + 1] = maxCandidates;
+    u32[caps + 2] = 0;
   }
 
   #isRemoved(row: number): boolean {

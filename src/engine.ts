@@ -1,6 +1,6 @@
 import { Cells } from './cells.js';
 import { isOutOfMemory } from './memory.js';
-import type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
+import type { CappedBatch, Metric, Neighbors } from './neighbors.js';
 import { CHUNK_ROWS, EnginePlan } from './plan.js';
 import { finish, type Progress, under } from './progress.js';
 import { RandomGenerator } from './random.js';
@@ -604,8 +604,12 @@ export class Engine implements Tunable {
 
   /* ---- searching ---- */
 
-  /** Runs one search; `read` gives its neighbors. Returns how many. */
-  run(query: Float32Array, k: number, settings: Settings): number {
+  /**
+   * Runs one search; `read` gives its neighbors. Returns how many. At most so many rows are ranked (0: any number);
+   * `capped` tells whether that left any out.
+   */
+  run(query: Float32Array, k: number, settings: Settings, mostRanked: number = 0): number {
+    this.#cap(mostRanked);
     if (this.size === 0) return 0;
     const wanted = Math.min(k, this.size);
     this.#configure(wanted, settings);
@@ -615,8 +619,15 @@ export class Engine implements Tunable {
   }
 
   /** Runs many searches with the same settings. Returns nothing: neighbors, distances and counts are written. */
-  runMany(queries: Float32Array, k: number, settings: Settings, into: NeighborsBatch): void {
+  runMany(
+    queries: Float32Array,
+    k: number,
+    settings: Settings,
+    into: CappedBatch,
+    mostRanked: number = 0,
+  ): void {
     const { plan } = this;
+    this.#cap(mostRanked);
     const count = into.counts.length;
     const wanted = Math.min(k, this.size);
     if (wanted === 0) return;
@@ -630,6 +641,7 @@ export class Engine implements Tunable {
         const ids = batch + rows * this.stride * 4;
         const scores = ids + rows * wanted * 4;
         plan.kernels.searchMany(plan.address, batch, rows, ids, scores);
+        if (this.capped) break; // who of them?
         const { u32, f32 } = plan.memory;
         for (let i = 0; i < rows; i++) {
           let found = 0;
@@ -646,18 +658,27 @@ export class Engine implements Tunable {
       plan.release('batch');
       this.rows.closeChunk();
     }
-    // Without room for many at a time: one by one, which needs none.
+    // Without room for many at a time, or where some are capped: one by one.
     const { dimensions } = this.rows;
     for (; first < count; first++) {
-      const found = this.run(queries.subarray(first * dimensions, (first + 1) * dimensions), k, settings);
+      const found = this.run(
+        queries.subarray(first * dimensions, (first + 1) * dimensions),
+        k,
+        settings,
+        mostRanked,
+      );
       this.read(found, into, first * k);
       into.counts[first] = found;
+      if (!this.capped) continue;
+      into.capped ??= new Uint8Array(count);
+      into.capped[first] = 1;
     }
   }
 
   /** Runs searches (settings null: exact ones) for stored rows; hands each row's neighbors on, itself among them. */
   runStored(ids: Uint32Array, k: number, settings: Settings | null, read: StoredReader): void {
     const { plan } = this;
+    this.#cap(0);
     const wanted = Math.min(k, this.size);
     for (let first = 0; first < ids.length; ) {
       // Rows that lie one behind the other are searched for together.
@@ -697,7 +718,14 @@ export class Engine implements Tunable {
   }
 
   /** As run, stage by stage: calls `lap` after each. */
-  runInStages(query: Float32Array, k: number, settings: Settings, lap: () => void): number {
+  runInStages(
+    query: Float32Array,
+    k: number,
+    settings: Settings,
+    lap: () => void,
+    mostRanked: number,
+  ): number {
+    this.#cap(mostRanked);
     const { kernels, address } = this.plan;
     const wanted = Math.min(k, this.size);
     this.#configure(wanted, settings);
@@ -716,6 +744,7 @@ export class Engine implements Tunable {
 
   /** Compares every row. */
   runExact(query: Float32Array, k: number): number {
+    this.#cap(0);
     if (this.size === 0) return 0;
     const wanted = Math.min(k, this.size);
     this.#reserveResults(wanted);
@@ -724,6 +753,16 @@ export class Engine implements Tunable {
     this.rows.setQuery(query);
     this.plan.kernels.searchExact(this.plan.address);
     return this.#drain(wanted);
+  }
+
+  /** Whether the last search left rows out for having ranked as many as it might. */
+  get capped(): boolean {
+    return this.plan.get('Capped') !== 0;
+  }
+
+  #cap(mostRanked: number): void {
+    this.plan.set('MostRanked', mostRanked);
+    this.plan.set('Capped', 0);
   }
 
   /** Copies the `found` neighbors of the last search out. */

@@ -29,13 +29,13 @@ import {
   type StreamOptions,
 } from './joins.js';
 import {
+  type CappedBatch,
+  type CappedNeighbors,
   LEAST_SQUARED_LENGTH,
   metricNumber,
-  type Neighbors,
-  type NeighborsBatch,
   zeroVector,
 } from './neighbors.js';
-import { RandomGenerator } from './random.js';
+import { RandomGenerator, seedOf } from './random.js';
 import {
   bitsOf,
   Checksums,
@@ -58,6 +58,7 @@ import {
   HashTables,
   type LshStats,
   MAX_TABLES,
+  type QueryCaps,
 } from './tables.js';
 
 const MAX_DIMENSIONS = 4096;
@@ -86,8 +87,8 @@ export interface HyperplaneLshOptions {
    * bits = floor(log2(floor(n / bucketSize))), at least 1 and at most 32; later rows do not change it.
    */
   bucketSize?: number;
-  /** What the hyperplanes are drawn from, as NumPy's `default_rng(seed).normal(size=(tables * bits, dimensions))`. Default 0. */
-  seed?: number | bigint;
+  /** What the hyperplanes are drawn from, as NumPy's `default_rng(seed).normal(size=(tables * bits, dimensions))`. Default 0. `'random'`: one that nobody can guess, which a snapshot keeps. */
+  seed?: number | bigint | 'random';
   /** The caller's own hyperplanes instead: tables × bits × dimensions floats, row-major; needs `bits`. */
   hyperplanes?: Float32Array;
   /** Default `euclidean`. Hashing is the same for both: it looks at angles. */
@@ -96,7 +97,7 @@ export interface HyperplaneLshOptions {
   maxBytes?: number;
 }
 
-export interface SearchOptions {
+export interface SearchOptions extends QueryCaps {
   /** Neighbors wanted, 1 or more. */
   k: number;
   /** Buckets visited in each table, 1 to 65,536, likeliest first; default 1, the query's own. */
@@ -122,7 +123,7 @@ export class HyperplaneLsh {
   readonly #metricNumber: number;
   readonly #stride: number;
   #bucketSize: number;
-  readonly #seed: number | bigint;
+  readonly #seed: bigint;
   /** Without buckets while `bucketSize` waits for the first rows. */
   readonly #tables: HashTables<Float32Array>;
 
@@ -153,8 +154,7 @@ export class HyperplaneLsh {
     if (bits !== undefined) checkInteger('bits', bits, 1, MAX_BITS);
     this.#bucketSize = bucketSize === undefined ? 0 : checkInteger('bucketSize', bucketSize, 1, 2 ** 32 - 1);
     if (hyperplanes !== undefined) this.#checkHyperplanes(hyperplanes, bits);
-    new RandomGenerator(seed); // refuses a wrong seed now, even if nothing is drawn until rows come
-    this.#seed = seed;
+    this.#seed = seedOf(seed); // refuses a wrong one now, even if nothing is drawn until rows come
     this.#stride = (this.dimensions + 3) & ~3;
     const family: Family<Float32Array> = {
       metric: this.#metricNumber,
@@ -362,8 +362,9 @@ export class HyperplaneLsh {
   }
 
   /** Ids of all rows that share a visited bucket with the query, ascending: those that `search` ranks. */
-  candidates(query: Float32Array, options: { probes?: number } = {}): Uint32Array {
-    return this.#tables.candidates(this.#checkQuery(query), this.#probesOf(options));
+  candidates(query: Float32Array, options: { probes?: number } & QueryCaps = {}): Uint32Array {
+    const probes = this.#probesOf(options);
+    return this.#tables.candidates(this.#checkQuery(query), options, probes);
   }
 
   /**
@@ -374,12 +375,12 @@ export class HyperplaneLsh {
    * @throws TypeError or RangeError for k, probes or a query out of range, of the wrong length (ERR_LENGTH), not finite
    * (ERR_NOT_FINITE) or, under cosine, without direction (ERR_ZERO_VECTOR).
    */
-  search(query: Float32Array, options: SearchOptions): Neighbors {
+  search(query: Float32Array, options: SearchOptions): CappedNeighbors {
     return this.#tables.search(this.#checkQuery(query), options, this.#probesOf(options));
   }
 
   /** `search` for each of queries × dimensions floats; the queries are hashed together. */
-  searchBatch(queries: Float32Array, options: SearchOptions): NeighborsBatch {
+  searchBatch(queries: Float32Array, options: SearchOptions): CappedBatch {
     const queryCount = checkRows('queries', queries, this.dimensions);
     return this.#tables.searchBatch(queries, queryCount, options, this.#probesOf(options));
   }
@@ -466,7 +467,7 @@ export class HyperplaneLsh {
     const { memory, kernels, buckets } = this.#tables;
     const { dimensions, tables, bits } = this;
     const { count } = this.#tables;
-    const seed = seedBytes(BigInt(this.#seed));
+    const seed = seedBytes(this.#seed);
     const parameters = new Uint8Array(PARAMETER_BYTES + seed.length);
     const view = new DataView(parameters.buffer);
     const words = [dimensions, this.#metricNumber, tables, bits, this.#bucketSize, count];

@@ -18,14 +18,14 @@ export type {
 export { type InitOptions, init } from './kernels.js';
 export { classify, countVotes, regress, type VoteOptions } from './labels.js';
 export { MinHashLsh, type MinHashLshOptions } from './min-hash-lsh.js';
-export type { Metric, Neighbors, NeighborsBatch } from './neighbors.js';
+export type { CappedBatch, CappedNeighbors, Metric, Neighbors, NeighborsBatch } from './neighbors.js';
 export { candidateProbability, collisionProbability } from './probability.js';
 export type { AsyncOptions, Progress } from './progress.js';
 export { RandomGenerator } from './random.js';
 export type { Storage } from './rows.js';
 export { shingles } from './sets.js';
 export { SnapshotError, type SnapshotLimits, type SnapshotReason } from './snapshot.js';
-export type { Explanation, LshStats, TableExplanation } from './tables.js';
+export type { Explanation, LshStats, QueryCaps, TableExplanation } from './tables.js';
 export type { Evaluation, Settings, TunedSetting, TuneOptions, TuningReport } from './tuning.js';
 export {
   type BuildOptions,

@@ -170,6 +170,7 @@ export interface Kernels {
     epoch: number,
     out: number,
     found: number,
+    caps?: number,
   ): number;
   gatherChained(
     wanted: number,
@@ -188,6 +189,7 @@ export interface Kernels {
     epoch: number,
     out: number,
     found: number,
+    caps?: number,
   ): number;
   probeKeys(
     margins: number,

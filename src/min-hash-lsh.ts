@@ -1,7 +1,7 @@
 import type { Buckets } from './buckets.js';
 import { checkInteger, checkOptions, checkWords, describe, typeError } from './check.js';
-import { type Neighbors, type NeighborsBatch, SCORE_IS_DISTANCE } from './neighbors.js';
-import { RandomGenerator } from './random.js';
+import { type CappedBatch, type CappedNeighbors, SCORE_IS_DISTANCE } from './neighbors.js';
+import { RandomGenerator, seedOf } from './random.js';
 import { distinct } from './sets.js';
 import {
   checkMaxBytes,
@@ -10,6 +10,7 @@ import {
   HashTables,
   type LshStats,
   MAX_TABLES,
+  type QueryCaps,
   RANKED_ROWS,
 } from './tables.js';
 
@@ -24,8 +25,8 @@ export interface MinHashLshOptions {
    * more neighbors missed.
    */
   rows: number;
-  /** What the hash functions are drawn from; see the class. Default 0. */
-  seed?: number | bigint;
+  /** What the hash functions are drawn from; see the class. Default 0. `'random'`: one that nobody can guess. */
+  seed?: number | bigint | 'random';
   /** Bytes that the index may take, all told; default and most: 4 GiB. */
   maxBytes?: number;
 }
@@ -66,7 +67,7 @@ export class MinHashLsh {
     const { bands, rows, seed = 0, maxBytes } = options ?? {};
     this.bands = checkInteger('bands', bands, 1, MAX_TABLES);
     this.rows = checkInteger('rows', rows, 1, MAX_ROWS);
-    const random = new RandomGenerator(seed);
+    const random = new RandomGenerator(seedOf(seed));
     this.#tables = new HashTables(
       bands,
       {
@@ -164,8 +165,8 @@ export class MinHashLsh {
   }
 
   /** Ids of all sets that share a bucket with the query, ascending: those that `search` ranks. */
-  candidates(query: Uint32Array): Uint32Array {
-    return this.#tables.candidates(checkSets('query', [query]), 1);
+  candidates(query: Uint32Array, options: QueryCaps = {}): Uint32Array {
+    return this.#tables.candidates(checkSets('query', [query]), options, 1);
   }
 
   /**
@@ -176,18 +177,18 @@ export class MinHashLsh {
    *
    * @throws TypeError or RangeError for k or a query of another kind or out of range.
    */
-  search(query: Uint32Array, options: { k: number }): Neighbors {
+  search(query: Uint32Array, options: { k: number } & QueryCaps): CappedNeighbors {
     return this.#tables.search(checkSets('query', [query]), options, 1);
   }
 
   /** `search` for each of the sets. */
-  searchBatch(queries: readonly Uint32Array[], options: { k: number }): NeighborsBatch {
+  searchBatch(queries: readonly Uint32Array[], options: { k: number } & QueryCaps): CappedBatch {
     const sets = checkSets('queries', queries);
     return this.#tables.searchBatch(sets, sets.length, options, 1);
   }
 
   /** Searches, and tells what each band did, where the time went, and why fewer than k neighbors came. */
-  explain(query: Uint32Array, options: { k: number }): Explanation {
+  explain(query: Uint32Array, options: { k: number } & QueryCaps): Explanation {
     return this.#tables.explain(checkSets('query', [query]), options, 1);
   }
 

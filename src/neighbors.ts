@@ -24,6 +24,18 @@ export interface NeighborsBatch extends Neighbors {
   counts: Uint32Array;
 }
 
+/** An answer that says so where a cap on the work of a query has left rows out. */
+export interface CappedNeighbors extends Neighbors {
+  /** Set where the answer is of fewer rows than it should be: what was found is right, and nearer ones may be missing. */
+  capped?: true;
+}
+
+/** The same of many queries. */
+export interface CappedBatch extends NeighborsBatch {
+  /** Set where any query was capped: 1 for each of them, else 0. */
+  capped?: Uint8Array;
+}
+
 /** Results of one batch: 4 GiB of ids and distances. */
 const MAX_PLACES = 2 ** 29;
 

@@ -22,12 +22,14 @@ export type PlanField =
   | 'Epsilon'
   | 'Patience'
   | 'Keep'
+  | 'MostRanked'
   | 'Worst'
   | 'CellsProbed'
   | 'CodesScanned'
   | 'SurvivorCount'
   | 'RowsRefined'
   | 'RowsRanked'
+  | 'Capped'
   | 'Bytes';
 
 /** Rows that pass through the scratch regions at a time. */

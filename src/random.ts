@@ -408,3 +408,21 @@ function twoProduct(a: number, b: number): Pair {
   const bLow = b - bHigh;
   return [product, aHigh * bHigh - product + aHigh * bLow + aLow * bHigh + aLow * bLow];
 }
+
+/** A seed of 128 bits that nobody can guess, from the platform's cryptographic source. */
+function drawSeed(): bigint {
+  let seed = 0n;
+  for (const word of crypto.getRandomValues(new Uint32Array(4))) seed = (seed << 32n) | BigInt(word);
+  return seed;
+}
+
+/**
+ * The seed that the option `seed` of an index stands for: itself, default 0, or a fresh one for `'random'`.
+ *
+ * Throws what RangeError or TypeError the generator throws.
+ */
+export function seedOf(seed: number | bigint | 'random' | undefined): bigint {
+  if (seed === 'random') return drawSeed();
+  new RandomGenerator(seed ?? 0); // refuses a wrong one
+  return BigInt(seed ?? 0);
+}

@@ -2,7 +2,7 @@ import { type BucketStats, Buckets, joinStats } from './buckets.js';
 import { checkIds, checkInteger, checkNumber, checkOptions, typeError } from './check.js';
 import type { Kernels } from './kernels.js';
 import { isOutOfMemory, type LinearMemory } from './memory.js';
-import { drainHeap, makeBatch, type Neighbors, type NeighborsBatch } from './neighbors.js';
+import { type CappedBatch, type CappedNeighbors, drainHeap, makeBatch } from './neighbors.js';
 import { openWorkspace, type Workspace } from './workspace.js';
 
 /** The most tables that an index may have. */
@@ -20,6 +20,24 @@ export function checkMaxBytes(value: unknown): number {
   return checkNumber('maxBytes', value ?? 2 ** 32, 1, 2 ** 32);
 }
 
+/** Rows of a bucket that a query looks at, and candidates that it ranks, by default. */
+const MAX_BUCKET = 2 ** 16;
+const MAX_CANDIDATES = 2 ** 18;
+
+/**
+ * How much one query may do at most, whatever the rows are: buckets that hold far more than others, by accident or by
+ * someone's design, then cost no more than this. An answer that a cap has cut has `capped`.
+ */
+export interface QueryCaps {
+  /**
+   * Rows of a bucket that are looked at, 1 or more; default 65,536. The oldest are; of rows added since the buckets were
+   * sorted last (a quarter of all at most) as many again, the newest.
+   */
+  maxBucket?: number;
+  /** Candidates that are ranked, 1 or more; default 262,144. Tables are visited in their order until there are so many. */
+  maxCandidates?: number;
+}
+
 /** What one table did for a query. */
 export interface TableExplanation {
   /** The query's key. */
@@ -34,10 +52,12 @@ export interface TableExplanation {
 
 /** How a query came to its answer. */
 export interface Explanation {
-  neighbors: Neighbors;
+  neighbors: CappedNeighbors;
   tables: TableExplanation[];
   /** Rows that were compared. */
   candidates: number;
+  /** Whether `maxBucket` or `maxCandidates` left rows of the visited buckets out. */
+  capped: boolean;
   /** Why there are fewer than k neighbors; empty when there are k. */
   shortfall: string;
   times: { hashMs: number; gatherMs: number; rankMs: number };
@@ -164,22 +184,30 @@ export class HashTables<Queries> {
     return buckets.candidates(buckets.gather(wanted, 1, 1, 0, table, 1));
   }
 
-  candidates(query: Queries, probes: number): Uint32Array {
+  candidates(query: Queries, options: QueryCaps, probes: number): Uint32Array {
+    const caps = capsOf(options);
     const buckets = this.#load(query);
     if (buckets === undefined) return new Uint32Array(0);
-    return buckets.candidates(this.#unite(buckets, this.#hash(buckets, probes), probes));
+    return buckets.candidates(this.#unite(buckets, this.#hash(buckets, probes), probes, caps));
   }
 
-  search(query: Queries, options: { k: number }, probes: number): Neighbors {
+  search(query: Queries, options: { k: number } & QueryCaps, probes: number): CappedNeighbors {
     const k = this.#neighborsOf(options);
+    const caps = capsOf(options);
     const buckets = this.#load(query);
     if (buckets === undefined) return { ids: new Uint32Array(0), distances: new Float32Array(0) };
-    return this.#rank(this.#unite(buckets, this.#hash(buckets, probes), probes), k);
+    return this.#rank(buckets, this.#unite(buckets, this.#hash(buckets, probes), probes, caps), k);
   }
 
-  searchBatch(queries: Queries, queryCount: number, options: { k: number }, probes: number): NeighborsBatch {
+  searchBatch(
+    queries: Queries,
+    queryCount: number,
+    options: { k: number } & QueryCaps,
+    probes: number,
+  ): CappedBatch {
     const k = this.#neighborsOf(options);
-    const batch = makeBatch(queryCount, k, 0);
+    const caps = capsOf(options);
+    const batch: CappedBatch = makeBatch(queryCount, k, 0);
     const buckets = this.size === 0 ? undefined : this.#buckets;
     let together = HASHED_QUERIES;
     for (let first = 0, some: number; first < queryCount; first += some) {
@@ -196,7 +224,11 @@ export class HashTables<Queries> {
         continue;
       }
       for (let q = 0; q < some; q++) {
-        const found = this.#unite(buckets, this.#wanted(buckets, q, probes), probes);
+        const found = this.#unite(buckets, this.#wanted(buckets, q, probes), probes, caps);
+        if (buckets.capped) {
+          batch.capped ??= new Uint8Array(queryCount);
+          batch.capped[first + q] = 1;
+        }
         const at = (first + q) * k;
         const ids = batch.ids.subarray(at, at + k);
         const distances = batch.distances.subarray(at, at + k);
@@ -206,24 +238,28 @@ export class HashTables<Queries> {
     return batch;
   }
 
-  explain(query: Queries, options: { k: number }, probes: number): Explanation {
+  explain(query: Queries, options: { k: number } & QueryCaps, probes: number): Explanation {
     const k = this.#neighborsOf(options);
+    const caps = capsOf(options);
     const start = performance.now();
     const buckets = this.#load(query);
     if (buckets === undefined) {
       const neighbors = { ids: new Uint32Array(0), distances: new Float32Array(0) };
       const times = { hashMs: performance.now() - start, gatherMs: 0, rankMs: 0 };
-      return { neighbors, tables: [], candidates: 0, shortfall: 'the index is empty', times };
+      const shortfall = 'the index is empty';
+      return { neighbors, tables: [], candidates: 0, capped: false, shortfall, times };
     }
     const wanted = this.#hash(buckets, probes);
     const hashed = performance.now();
-    const found = this.#unite(buckets, wanted, probes);
+    const found = this.#unite(buckets, wanted, probes, caps);
+    const { capped } = buckets;
     const gathered = performance.now();
-    const neighbors = this.#rank(found, k);
+    const neighbors = this.#rank(buckets, found, k);
     const ranked = performance.now();
     const times = { hashMs: hashed - start, gatherMs: gathered - hashed, rankMs: ranked - gathered };
     const tables = this.#explainTables(buckets, wanted, probes);
-    return { neighbors, tables, candidates: found, shortfall: this.#shortfall(k, found), times };
+    const shortfall = this.#shortfall(k, found, capped);
+    return { neighbors, tables, candidates: found, capped, shortfall, times };
   }
 
   stats(): LshStats {
@@ -277,17 +313,17 @@ export class HashTables<Queries> {
   }
 
   /** Unites a query's buckets; returns how many candidates there are. */
-  #unite(buckets: Buckets, wanted: Wanted, probes: number): number {
-    buckets.startQuery();
+  #unite(buckets: Buckets, wanted: Wanted, probes: number, caps: Required<QueryCaps>): number {
+    buckets.startQuery(caps.maxBucket, caps.maxCandidates);
     return buckets.gather(wanted.ptr, wanted.stride, probes, 0);
   }
 
-  #rank(found: number, k: number): Neighbors {
+  #rank(buckets: Buckets, found: number, k: number): CappedNeighbors {
     const size = Math.min(k, found);
     const ids = new Uint32Array(size);
     const distances = new Float32Array(size);
     this.#rankInto(0, found, k, ids, distances);
-    return { ids, distances };
+    return buckets.capped ? { ids, distances, capped: true } : { ids, distances };
   }
 
   /** Ranks the first `found` candidates; returns how many neighbors it has written. */
@@ -326,10 +362,21 @@ export class HashTables<Queries> {
     });
   }
 
-  #shortfall(k: number, found: number): string {
+  #shortfall(k: number, found: number, capped: boolean): string {
     if (found >= k) return '';
+    if (capped) {
+      return `${found} candidates, fewer than k = ${k}, were left by the caps; a larger maxBucket or maxCandidates gives more`;
+    }
     if (this.size < k) return `the index has ${this.size} rows, fewer than k = ${k}`;
     const held = `the visited buckets hold ${found} of ${this.size} rows, fewer than k = ${k}`;
     return `${held}; ${this.#family.remedy} give more`;
   }
+}
+
+function capsOf(options: QueryCaps): Required<QueryCaps> {
+  const { maxBucket = MAX_BUCKET, maxCandidates = MAX_CANDIDATES } = options ?? {};
+  return {
+    maxBucket: checkInteger('maxBucket', maxBucket, 1, MAX_K),
+    maxCandidates: checkInteger('maxCandidates', maxCandidates, 1, MAX_K),
+  };
 }

@@ -26,9 +26,15 @@ import {
   type StreamOptions,
 } from './joins.js';
 import { isOutOfMemory } from './memory.js';
-import { type Metric, makeBatch, type Neighbors, type NeighborsBatch } from './neighbors.js';
+import {
+  type CappedBatch,
+  type CappedNeighbors,
+  type Metric,
+  makeBatch,
+  type Neighbors,
+} from './neighbors.js';
 import { type AsyncOptions, checkAsync, finish, finishInSlices, type Progress, under } from './progress.js';
-import { RandomGenerator } from './random.js';
+import { RandomGenerator, seedOf } from './random.js';
 import type { Storage } from './rows.js';
 import type { SnapshotLimits } from './snapshot.js';
 import { LEAST_PRINCIPAL } from './space.js';
@@ -50,6 +56,10 @@ const ROWS_PER_CELL = 128;
 /** Rows ranked a query from which on 4-bit records pay: below, the rows themselves are as cheap. */
 const REFINE_FROM = 96;
 
+/** Rows that a search ranks at most by default, in all and for each neighbor wanted. */
+const MAX_CANDIDATES = 2 ** 18;
+const MAX_CANDIDATES_OF_ONE = 16;
+
 /** Rows and cells of a trial of the coded space. */
 const TRIAL_ROWS = 3000;
 const TRIAL_CELLS = 24;
@@ -60,8 +70,11 @@ export interface VectorIndexOptions {
   dimensions: number;
   /** `euclidean` (default), `cosine` or `inner-product`. */
   metric?: Metric;
-  /** Of rotation and training; default 0. The same rows, options and seed give the same answers everywhere. */
-  seed?: number | bigint;
+  /**
+   * Of rotation and training; default 0. The same rows, options and seed give the same answers everywhere. `'random'` draws
+   * one that nobody can guess, and a snapshot keeps it: for rows from people who may wish you ill (SECURITY.md).
+   */
+  seed?: number | bigint | 'random';
   /** `f32` (default) keeps rows as given; `int8` keeps 8-bit integers only: a quarter of the memory, less recall. */
   storage?: Storage;
   /** Bytes that the index may take, all told; default and most: 4 GiB. */
@@ -96,6 +109,11 @@ export interface VectorSearchOptions {
   epsilon?: number;
   /** Cells without a change among the k best estimates after which the search stops; 0 (default) never. */
   patience?: number;
+  /**
+   * Rows that are ranked by their exact distance, 1 or more; by default 262,144, and 16 k if that is more. A query near very
+   * many equal rows would rank them all; its answer then has `capped`. Exact searches have no cap.
+   */
+  maxCandidates?: number;
 }
 
 /** How a join finds the neighbors of each row, as a search does, and how its pages come. */
@@ -108,6 +126,8 @@ export interface VectorJoinOptions extends StreamOptions {
 
 /** What one search did, and why a row was missed. */
 export interface VectorExplanation extends Neighbors {
+  /** Whether `maxCandidates` left rows out. */
+  capped: boolean;
   /** How it was done; `null` for an exact search. */
   settings: Settings | null;
   cells: number;
@@ -166,8 +186,7 @@ export class VectorIndex {
     ]);
     const storage = checkChoice('storage', options.storage ?? 'f32', ['f32', 'int8']);
     const maxBytes = checkNumber('maxBytes', options.maxBytes ?? 2 ** 32, 1, 2 ** 32);
-    new RandomGenerator(options.seed ?? 0); // checks the seed
-    const seed = BigInt(options.seed ?? 0);
+    const seed = seedOf(options.seed);
     this.#engine = new Engine(dimensions, metric, storage, seed, maxBytes);
     this.#tuner = tunerOf(this.#engine);
   }
@@ -407,19 +426,21 @@ export class VectorIndex {
    *
    * @param query dimensions floats.
    */
-  search(query: Float32Array, options?: VectorSearchOptions): Neighbors {
+  search(query: Float32Array, options?: VectorSearchOptions): CappedNeighbors {
     this.#alive();
     checkVector('query', query, this.dimensions);
-    const { k, settings } = this.#resolve(options);
+    const { k, settings, most } = this.#resolve(options);
     const engine = this.#engine;
-    const found = settings ? engine.run(query, k, settings) : engine.runExact(query, k);
-    const neighbors = { ids: new Uint32Array(found), distances: new Float32Array(found) };
+    const found = settings ? engine.run(query, k, settings, most) : engine.runExact(query, k);
+    const neighbors: CappedNeighbors = { ids: new Uint32Array(found), distances: new Float32Array(found) };
     engine.read(found, neighbors, 0);
+    if (engine.capped) neighbors.capped = true;
     return neighbors;
   }
 
   /**
-   * As search, into arrays of yours; returns how many places were filled. Nothing is allocated.
+   * As search, into arrays of yours; returns how many places were filled. Nothing is allocated, and nothing tells whether
+   * the answer was capped: `explain` does.
    *
    * @param ids k places or more. @param distances as many.
    */
@@ -431,13 +452,13 @@ export class VectorIndex {
   ): number {
     this.#alive();
     checkVector('query', query, this.dimensions);
-    const { k, settings } = this.#resolve(options);
+    const { k, settings, most } = this.#resolve(options);
     for (const [name, array] of [['ids', ids] as const, ['distances', distances] as const]) {
       if (array.length < k)
         throw rangeError('ERR_LENGTH', `${name}: expected ${k} places or more, got ${array.length}`);
     }
     const engine = this.#engine;
-    const found = settings ? engine.run(query, k, settings) : engine.runExact(query, k);
+    const found = settings ? engine.run(query, k, settings, most) : engine.runExact(query, k);
     engine.read(found, { ids, distances }, 0);
     return found;
   }
@@ -449,14 +470,14 @@ export class VectorIndex {
    * @returns queries × k ids and distances, row-major; unfilled places are id 4294967295 at distance Infinity.
    * @throws as search; RangeError (ERR_TOO_LARGE) for more than 2^29 places in all.
    */
-  searchBatch(queries: Float32Array, options?: VectorSearchOptions): NeighborsBatch {
+  searchBatch(queries: Float32Array, options?: VectorSearchOptions): CappedBatch {
     this.#alive();
     const count = checkRows('queries', queries, this.dimensions);
-    const { k, settings } = this.#resolve(options);
+    const { k, settings, most } = this.#resolve(options);
     const engine = this.#engine;
-    const neighbors = makeBatch(count, k, 0);
+    const neighbors: CappedBatch = makeBatch(count, k, 0);
     if (settings) {
-      engine.runMany(queries, k, settings, neighbors);
+      engine.runMany(queries, k, settings, neighbors, most);
     } else {
       for (let i = 0; i < count; i++) {
         const found = engine.runExact(queries.subarray(i * this.dimensions, (i + 1) * this.dimensions), k);
@@ -506,14 +527,14 @@ export class VectorIndex {
   explain(query: Float32Array, options: VectorSearchOptions & { id?: number } = {}): VectorExplanation {
     this.#alive();
     checkVector('query', query, this.dimensions);
-    const { k, settings } = this.#resolve(options);
+    const { k, settings, most } = this.#resolve(options);
     if (options.id !== undefined) this.#checkId(options.id);
     const engine = this.#engine;
     const marks = [performance.now()];
     const lap = (): void => void marks.push(performance.now());
     let found: number;
     if (settings && this.size > 0) {
-      found = engine.runInStages(query, k, settings, lap);
+      found = engine.runInStages(query, k, settings, lap, most);
     } else {
       for (let i = 0; i < 3; i++) lap();
       found = engine.runExact(query, k);
@@ -524,6 +545,7 @@ export class VectorIndex {
     const done = engine.counters();
     const explanation: VectorExplanation = {
       ...neighbors,
+      capped: engine.capped,
       settings,
       cells: engine.cells,
       cellsProbed: settings ? done.cells : 0,
@@ -685,15 +707,19 @@ export class VectorIndex {
   }
 
   /** Checks options and finds the settings; null for an exact search. */
-  #resolve(options: VectorSearchOptions = {}): { k: number; settings: Settings | null } {
+  #resolve(options: VectorSearchOptions = {}): { k: number; settings: Settings | null; most: number } {
     checkOptions('options', options);
     const k = options.k === undefined ? 10 : checkInteger('k', options.k, 1, MAX_ROWS);
-    const { probes, epsilon, patience } = options;
+    const { probes, epsilon, patience, maxCandidates } = options;
+    const most =
+      maxCandidates === undefined
+        ? Math.max(MAX_CANDIDATES, MAX_CANDIDATES_OF_ONE * Math.min(k, this.size))
+        : checkInteger('maxCandidates', maxCandidates, 1, 2 ** 32 - 1);
     const recall = options.recall === undefined ? 0.95 : checkNumber('recall', options.recall, 0, 1);
-    if (options.exact || recall === 1) return { k, settings: null };
+    if (options.exact || recall === 1) return { k, settings: null, most };
     const wanted = Math.min(k, Math.max(1, this.size));
     if (probes === undefined && epsilon === undefined && patience === undefined) {
-      return { k, settings: this.#tuner.settings(wanted, recall) };
+      return { k, settings: this.#tuner.settings(wanted, recall), most };
     }
     const tuned = this.#tuner.settings(wanted, recall);
     const settings = {
@@ -703,8 +729,8 @@ export class VectorIndex {
       patience: patience === undefined ? 0 : checkInteger('patience', patience, 0, 2 ** 32 - 1),
     };
     // Every cell and no bound is every row: the exact scan does that without the detour.
-    if (settings.probes >= this.cells && settings.epsilon === Infinity) return { k, settings: null };
-    return { k, settings };
+    if (settings.probes >= this.cells && settings.epsilon === Infinity) return { k, settings: null, most };
+    return { k, settings, most };
   }
 
   /** The index as joins see it. */
