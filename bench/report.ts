@@ -3,6 +3,7 @@
  *
  *     npm run bench:search -- --json bench/results/search.json
  *     npm run bench -- --json bench/results/kernels.json
+ *     npm run bench:joins -- --json bench/results/joins.json
  *     npm run bench:report
  *
  * Of several results about one data set the latest counts. Without results the section says so.
@@ -10,6 +11,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { JoinResult } from './joins.js';
 import { figure, type Provenance } from './record.js';
 
 const README = fileURLToPath(new URL('../README.md', import.meta.url));
@@ -45,15 +47,18 @@ interface KernelResults extends Provenance {
 
 /** The figures as Markdown, from the parsed JSON of any number of results. */
 export function report(parsed: unknown[]): string {
-  const all = parsed.flat() as Partial<SearchResult & KernelResults>[];
+  const all = parsed.flat() as Partial<SearchResult & KernelResults & JoinResult>[];
   const byDate = [...all].sort((a, b) => ((a.date ?? '') < (b.date ?? '') ? -1 : 1));
   const sets = new Map<string, SearchResult>();
+  const joins = new Map<string, JoinResult>();
   let kernels: KernelResults | undefined;
   for (const result of byDate) {
     if (result.contestants !== undefined) sets.set(result.data as string, result as SearchResult);
+    else if (result.join !== undefined) joins.set(result.data as string, result as JoinResult);
     else if (result.results !== undefined) kernels = result as KernelResults;
   }
   const parts = [...sets.values()].sort((a, b) => a.n - b.n).map(searchSection);
+  if (joins.size > 0) parts.push(joinSection([...joins.values()].sort((a, b) => a.n - b.n)));
   if (kernels !== undefined) parts.push(kernelSection(kernels));
   return parts.join('\n\n') || 'No figures yet.';
 }
@@ -111,6 +116,28 @@ function searchSection(result: SearchResult): string {
 function best(curve: { recall: number; qps: number }[]): string {
   const most = curve.reduce((a, b) => (b.recall > a.recall ? b : a));
   return `${figure(most.qps)} (${most.recall.toFixed(3)})`;
+}
+
+function joinSection(results: JoinResult[]): string {
+  const rows = results.map((result) => [
+    `${result.data}: ${figureOf(result.n)} × ${figureOf(result.d)}`,
+    `${figure(result.buildSeconds)} s`,
+    `${figure(result.graphSeconds)} s`,
+    result.recall.toFixed(3),
+    `${figure(result.exactSeconds)} s`,
+    `${figure(result.ratio)}x`,
+  ]);
+  const sources = results.map(
+    (result) => `${result.data}: exact search for ${figureOf(result.exactRows)} rows, ${source(result)}`,
+  );
+  return [
+    '### The k-NN graph of all rows',
+    '',
+    markdown([['', 'build', '`neighborGraph`', 'recall', '`exactSearchBatch`', 'ratio'], ...rows]),
+    '',
+    'One thread, CPU time; exact search for some of the rows in the same run, scaled to all. Recall on those rows.',
+    `${sources.join('; ')}.`,
+  ].join('\n');
 }
 
 function kernelSection(result: KernelResults): string {
