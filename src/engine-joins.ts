@@ -4,6 +4,9 @@ import type { NeighborsBatch } from './neighbors.js';
 import type { Settings } from './tuning.js';
 
 const NONE = 0xffffffff;
+/** What is added to settings for all rows. */
+const MORE_PROBES = 1.15;
+const MORE_EPSILON = 0.05;
 
 /** What joins ask of an engine, at settings that the caller chooses. */
 export class EngineJoins implements Nearest {
@@ -41,7 +44,7 @@ export class EngineJoins implements Nearest {
     const { rows } = engine;
     const most = Math.min(k, engine.size - 1);
     if (most === 0) return;
-    const settings = this.#settings(most);
+    const settings = widened(this.#settings(most));
     const short: number[] = [];
     const write = (
       i: number,
@@ -78,4 +81,19 @@ export class EngineJoins implements Nearest {
   vector(id: number): Float32Array {
     return this.#engine().vector(id);
   }
+}
+
+/**
+ * A tuning takes the cheapest of the settings that met the target on a few hundred rows, which are likelier than others to
+ * have been lucky there: on all rows they may miss it by a hair. On mnist 0.951 becomes 0.961, for a twentieth of the time.
+ */
+function widened(settings: Settings | null): Settings | null {
+  if (settings === null) return null;
+  const { probes, epsilon, patience, keep } = settings;
+  return {
+    probes: Math.ceil(probes * MORE_PROBES),
+    epsilon: epsilon + MORE_EPSILON,
+    patience: Math.ceil(patience * MORE_PROBES),
+    keep,
+  };
 }
