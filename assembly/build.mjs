@@ -1,9 +1,11 @@
-// Compiles the kernels and inlines the binary: assembly/ → dist/orthant.wasm and src/binary.ts (neither is in git).
+// Compiles the kernels, inlines the binary, and translates it to JavaScript: assembly/ → dist/orthant.wasm,
+// src/binary.ts and src/js/translated.js (none is in git).
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { translate } from './javascript.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const asc = path.join(
@@ -18,10 +20,9 @@ execFileSync(process.execPath, [asc, '--config', 'asconfig.json', '--target', 'r
   stdio: 'inherit',
 });
 
-const { bytes, relaxed } = plain(
-  readFileSync(path.join(root, 'assembly/build/orthant.wasm')),
-  readFileSync(path.join(root, 'assembly/build/orthant.wat'), 'utf8'),
-);
+const wat = readFileSync(path.join(root, 'assembly/build/orthant.wat'), 'utf8');
+const { bytes, relaxed } = plain(readFileSync(path.join(root, 'assembly/build/orthant.wasm')), wat);
+writeFileSync(path.join(root, 'src/js/translated.js'), translate(wat));
 writeFileSync(path.join(root, 'dist/orthant.wasm'), bytes);
 const { order, text } = encode(bytes);
 writeFileSync(

@@ -41,8 +41,8 @@ export function checksum(table: usize, before: u32, bytes: usize, count: usize):
   const end = bytes + count;
   for (const stop = bytes + (count & ~15); bytes < stop; bytes += 16) {
     // What does not depend on the step before comes first.
-    const ahead = four(table, load<u32>(bytes, 8), 4096) ^ four(table, load<u32>(bytes, 12), 0);
-    state = ahead ^ four(table, load<u32>(bytes, 4), 8192) ^ four(table, load<u32>(bytes) ^ state, 12288);
+    const ahead = four(table, load<u32>(bytes, 8, 1), 4096) ^ four(table, load<u32>(bytes, 12, 1), 0);
+    state = ahead ^ four(table, load<u32>(bytes, 4, 1), 8192) ^ four(table, load<u32>(bytes, 0, 1) ^ state, 12288);
   }
   for (; bytes < end; bytes++) {
     state = (state >>> 8) ^ load<u32>(table + ((<usize>((state ^ <u32>load<u8>(bytes)) & 255)) << 2));

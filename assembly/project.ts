@@ -267,7 +267,7 @@ export function keys(
     let at: u32 = 0;
     let o = out + ((<usize>r) << 2);
     for (let t: u32 = 0; t < tables; t++) {
-      store<u32>(o, <u32>((load<u64>(signs + (at >> 3)) >> (at & 7)) & mask));
+      store<u32>(o, <u32>((load<u64>(signs + (at >> 3), 0, 1) >> (at & 7)) & mask));
       at += bits;
       o += (<usize>keyStride) << 2;
     }

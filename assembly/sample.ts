@@ -18,7 +18,7 @@ export function padCodes(packed: usize, count: u32, bytes: u32, words: u32, code
   const whole = (<usize>bytes) & ~7;
   for (let r: u32 = 0; r < count; r++) {
     let k: usize = 0;
-    for (; k < whole; k += 8) store<u64>(codes + k, load<u64>(packed + k));
+    for (; k < whole; k += 8) store<u64>(codes + k, load<u64>(packed + k, 0, 1));
     if (k < stride) {
       store<u64>(codes + k, 0);
       for (; k < <usize>bytes; k++) store<u8>(codes + k, load<u8>(packed + k));

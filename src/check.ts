@@ -16,6 +16,7 @@ export type ErrorCode =
   | 'ERR_CHANGED'
   | 'ERR_TOO_LARGE'
   | 'ERR_OUT_OF_MEMORY'
+  | 'ERR_COMPILE_FORBIDDEN'
   | 'ERR_NO_SIMD'
   | 'ERR_SNAPSHOT';
 

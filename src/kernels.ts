@@ -309,6 +309,13 @@ export interface Kernels {
   checksum(table: number, before: number, bytes: number, count: number): number;
 }
 
+/** What a memory must be for kernels and memory.ts: a WebAssembly.Memory is. */
+export interface GrowingMemory {
+  readonly buffer: ArrayBuffer;
+  /** Adds pages of 64 KiB at the end; the buffer is another one then. Throws a RangeError where there is no room. */
+  grow(pages: number): number;
+}
+
 let compiled: WebAssembly.Module | undefined;
 
 /** WebAssembly.Module, where a project's libraries know it: those of a Node project without "dom" do not. */
@@ -332,7 +339,7 @@ export interface InitOptions {
  * binary without blocking.
  *
  * Throws a TypeError (ERR_ARGUMENT_TYPE) for an option of the wrong kind, a RangeError (ERR_NO_SIMD) where the engine
- * has no SIMD.
+ * has no SIMD, a TypeError (ERR_COMPILE_FORBIDDEN) where a policy forbids compiling bytes.
  */
 export async function init(options: InitOptions = {}): Promise<void> {
   if (options.module !== undefined) {
@@ -348,8 +355,26 @@ export async function init(options: InitOptions = {}): Promise<void> {
     if (!response.ok) throw new TypeError(`url: expected a response with status 200, got ${response.status}`);
     compiled = await WebAssembly.compile(await response.arrayBuffer());
   } else {
-    compiled = await WebAssembly.compile((options.bytes ?? inlined()) as BufferSource);
+    compiled = await compileAhead(options.bytes ?? inlined());
   }
+}
+
+async function compileAhead(bytes: ArrayBuffer | ArrayBufferView): Promise<WebAssembly.Module> {
+  try {
+    return await WebAssembly.compile(bytes as BufferSource);
+  } catch (error) {
+    throw WebAssembly.validate(bytes as BufferSource) ? forbidden(error) : error;
+  }
+}
+
+/**
+ * A memory of one page for kernels to work on.
+ *
+ * @internal
+ */
+export function createMemory(maximumPages: number): GrowingMemory {
+  if (typeof WebAssembly === 'undefined') throw withoutSimd();
+  return new WebAssembly.Memory({ initial: 1, maximum: maximumPages });
 }
 
 /**
@@ -357,29 +382,47 @@ export async function init(options: InitOptions = {}): Promise<void> {
  *
  * @internal
  */
-export function instantiate(memory: WebAssembly.Memory): Kernels {
+export function instantiate(memory: GrowingMemory): Kernels {
   compiled ??= compile();
-  return instantiateSync<Record<string, unknown>>(compiled, { env: { memory } }).instance
-    .exports as unknown as Kernels;
+  return instantiateSync<Record<string, unknown>>(compiled, {
+    env: { memory: memory as WebAssembly.Memory },
+  }).instance.exports as unknown as Kernels;
 }
 
 /** The inlined binary in the best form that this engine takes: relaxed swizzles are one instruction instead of two. */
 function inlined(): Uint8Array<ArrayBuffer> {
+  if (typeof WebAssembly === 'undefined') throw withoutSimd();
   const bytes = decode(binary);
   const relaxed = bytes.slice();
   for (const at of binary.relaxed) relaxed.set([0x80, 0x02], at + 1);
-  return WebAssembly.validate(relaxed) ? relaxed : bytes;
+  if (WebAssembly.validate(relaxed)) return relaxed;
+  if (!WebAssembly.validate(bytes)) throw withoutSimd();
+  return bytes;
 }
 
 function compile(): WebAssembly.Module {
   const bytes = inlined();
-  if (!WebAssembly.validate(bytes)) {
-    throw rangeError(
-      'ERR_NO_SIMD',
-      'WebAssembly: expected an engine with SIMD (2021 or newer), got one without',
-    );
+  try {
+    return new WebAssembly.Module(bytes);
+  } catch (error) {
+    throw forbidden(error);
   }
-  return new WebAssembly.Module(bytes);
+}
+
+function withoutSimd(): RangeError {
+  return rangeError(
+    'ERR_NO_SIMD',
+    "WebAssembly: expected an engine with SIMD (2021 or newer), got one without; import 'orthant/js', which needs none",
+  );
+}
+
+/** For bytes that are valid and yet not compiled: by a content security policy, or a platform that compiles nothing. */
+function forbidden(cause: unknown): Error {
+  const error = typeError(
+    'ERR_COMPILE_FORBIDDEN',
+    `WebAssembly: expected leave to compile, got a refusal; allow 'wasm-unsafe-eval' in the policy, or hand over a compiled module with init({ module }), or import 'orthant/js'`,
+  );
+  return Object.assign(error, { cause });
 }
 
 /** The inlined binary: assembly/build.mjs tells how it is written. */

@@ -1,4 +1,5 @@
 import { rangeError } from './check.js';
+import { createMemory, type GrowingMemory } from './kernels.js';
 
 const PAGE = 65536;
 /** One page less than 4 GiB, so that the end of a region is always an address too: 2^32 would wrap to 0 in a kernel. */
@@ -14,7 +15,7 @@ interface Region {
 }
 
 /**
- * One WebAssembly.Memory of up to 4 GiB (less a page), cut into named regions. This file is the one owner of addresses.
+ * One memory of up to 4 GiB (less a page), cut into named regions. This file is the one owner of addresses.
  *
  * A region keeps its contents when it grows, but may move: ask for its address again after every `reserve`. Views are
  * made afresh when the memory has grown; the getters below always return live ones over the whole memory, to be indexed
@@ -22,7 +23,7 @@ interface Region {
  */
 export class LinearMemory {
   /** @internal */
-  readonly memory: WebAssembly.Memory;
+  readonly memory: GrowingMemory;
   readonly maxBytes: number;
   #regions: Map<string, Region> = new Map();
   #f32: Float32Array = new Float32Array(0);
@@ -31,7 +32,7 @@ export class LinearMemory {
 
   constructor(maxBytes: number = MAX_BYTES) {
     this.maxBytes = Math.min(maxBytes, MAX_BYTES);
-    this.memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_BYTES / PAGE });
+    this.memory = createMemory(MAX_BYTES / PAGE);
   }
 
   /** All of the memory as floats. */

@@ -1,4 +1,5 @@
-import { instantiate, type Kernels } from '../src/kernels.js';
+import { createMemory, instantiate as instantiateInJavaScript } from '../src/js/kernels.js';
+import { type GrowingMemory, instantiate, type Kernels } from '../src/kernels.js';
 
 /** Bytes that no kernel may change. As a float -1.7e38, as an id 4 billion: whoever reads one gives itself away. */
 const CANARY = 0xfe;
@@ -11,12 +12,18 @@ type Data = Float32Array | Uint32Array | Uint8Array;
 export class Arena {
   readonly memory: WebAssembly.Memory;
   readonly kernels: Kernels;
+  /** The same kernels in JavaScript (orthant/js) over a copy of the memory. */
+  readonly #twinMemory: GrowingMemory;
+  readonly #twin: Kernels;
   #next = GAP;
   #outputs: [start: number, end: number][] = [];
 
   constructor(pages = 16) {
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
     this.kernels = instantiate(this.memory);
+    this.#twinMemory = createMemory(pages);
+    this.#twinMemory.grow(pages - 1);
+    this.#twin = instantiateInJavaScript(this.#twinMemory);
     this.reset();
   }
 
@@ -44,8 +51,13 @@ export class Arena {
     return data ? this.#fill(ptr, data) : ptr;
   }
 
-  /** Calls a kernel, and fails if it changed a byte outside the output regions. */
+  /**
+   * Calls a kernel, and fails if it changed a byte outside the output regions, or if its twin in JavaScript does not
+   * give the same result and the same bytes.
+   */
   run<Result>(call: (kernels: Kernels) => Result): Result {
+    new Uint8Array(this.#twinMemory.buffer).set(new Uint8Array(this.memory.buffer));
+    const twinResult = call(this.#twin);
     const now = Buffer.from(this.memory.buffer, 0, Math.min(this.#next + GAP, this.memory.buffer.byteLength));
     const before = Buffer.from(now);
     const result = call(this.kernels);
@@ -57,7 +69,21 @@ export class Arena {
       }
       start = to;
     }
+    this.#expectSameMemory();
+    if (!Object.is(twinResult, result)) throw new Error(`the twin: expected ${result}, got ${twinResult}`);
     return result;
+  }
+
+  /** Words may differ only where both are NaN: in floats that nobody looks at, a NaN may have any payload. */
+  #expectSameMemory(): void {
+    const [twin, mine] = [this.#twinMemory.buffer, this.memory.buffer];
+    if (Buffer.compare(Buffer.from(twin), Buffer.from(mine)) === 0) return;
+    const [twins, mines] = [new Uint32Array(twin), new Uint32Array(mine)];
+    const [twinFloats, floats] = [new Float32Array(twin), new Float32Array(mine)];
+    mines.forEach((word, i) => {
+      if (twins[i] === word || (Number.isNaN(floats[i]) && Number.isNaN(twinFloats[i]))) return;
+      throw new Error(`the twin: expected word ${word} at byte ${4 * i}, got ${twins[i]}`);
+    });
   }
 
   /** A copy of `count` floats. */

@@ -8,7 +8,19 @@ const SOURCE = fileURLToPath(new URL('../src/', import.meta.url));
 
 /** The core by layers, lowest first; a file imports from lower layers only, except for the pairs below. */
 const LAYERS: readonly (readonly string[])[] = [
-  ['binary', 'check', 'kernels', 'memory', 'neighbors', 'plan', 'progress', 'workspace'], // bytes, exports, arguments, results: nothing of hashing
+  [
+    'binary',
+    'check',
+    'js/kernels',
+    'js/translated',
+    'js/translated.d',
+    'kernels',
+    'memory',
+    'neighbors',
+    'plan',
+    'progress',
+    'workspace',
+  ], // bytes, exports, arguments, results: nothing of hashing
   // one idea each
   [
     'buckets',
@@ -32,13 +44,15 @@ const LAYERS: readonly (readonly string[])[] = [
   ['table-joins'], // tables as joins see them
   ['bit-sampling-lsh', 'hyperplane-lsh', 'min-hash-lsh', 'vector-index'], // compose
   ['index'], // names only
+  ['js/index'], // the same names over the kernels in JavaScript
 ];
 /** Imports within a layer that are allowed: who may read whom. */
 const WITHIN: Record<string, readonly string[]> = {
+  'js/kernels': ['js/translated', 'kernels'],
   'join-queries': ['joinable'],
   joins: ['groups', 'join-queries', 'joinable'],
   kernels: ['binary', 'check'],
-  memory: ['check'],
+  memory: ['check', 'kernels'],
   neighbors: ['check', 'kernels', 'memory'],
   plan: ['kernels', 'memory'],
   progress: ['check'],

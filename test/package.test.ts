@@ -51,11 +51,13 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('the packed package', () => {
-  it('is what the sources are compiled to, three texts and package.json', () => {
+  it('is what the sources are compiled to, in one file too, three texts and package.json', () => {
     const sources = readdirSync(path.join(root, 'src'), { recursive: true, encoding: 'utf8' })
       .map((file) => file.replaceAll('\\', '/'))
-      .filter((file) => file.endsWith('.ts'))
-      .map((file) => `dist/${file.replace(/\.ts$/, '')}`);
+      // What src/js/ has is bundled into its one file.
+      .filter((file) => file.endsWith('.ts') && (!file.startsWith('js/') || file === 'js/index.ts'))
+      .map((file) => `dist/${file.replace(/\.ts$/, '')}`)
+      .concat('dist/orthant');
     const expected = [
       ...sources.flatMap((name) => [`${name}.js`, `${name}.d.ts`]),
       'dist/orthant.wasm',
@@ -176,7 +178,7 @@ describe('a bundle', () => {
   // Bytes with the binary in them, a little above what was measured: a bundle that passes its limit has grown for a reason
   // that somebody should know.
   it.each([
-    ['everything', "export * from 'orthant'", 62_000],
+    ['everything', "export * from 'orthant'", 66_000],
     ['VectorIndex', "export { VectorIndex } from 'orthant'", 50_000],
     ['HyperplaneLsh', "export { HyperplaneLsh } from 'orthant'", 35_000],
     ['exactSearch', "export { exactSearch } from 'orthant'", 24_000],

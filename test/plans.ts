@@ -64,6 +64,11 @@ export class PlanArena {
     return this.arena.run((kernels) => call(kernels, this.#plan));
   }
 
+  /** Lets kernels write inputs, with writes of JavaScript between them: without the checks of `run`. */
+  layOut(call: (kernels: Kernels) => void): void {
+    call(this.arena.kernels);
+  }
+
   /** Copies of floats and words of a region. */
   floats(field: string, count: number): Float32Array {
     return this.arena.floats(this.get(field), count);
@@ -136,7 +141,7 @@ export function layOutCentres(plan: PlanArena, centres: Float32Array): void {
   const blockBytes = 8 * dims + FACTOR_BYTES;
   const blocks = Math.ceil(cells / 32);
   const region = plan.output('CentreBlocks', blocks * blockBytes);
-  plan.run((kernels) => {
+  plan.layOut((kernels) => {
     for (let block = 0; block < blocks; block++) kernels.clearBlock(region + block * blockBytes, 8 * dims);
     for (let cell = 0; cell < cells; cell++) {
       kernels.encode(
@@ -183,7 +188,7 @@ export function layOutCells(plan: PlanArena, cells: readonly CellRows[]): void {
   plan.input('Directory', directory);
   const region = plan.output('Blocks', first * blockBytes);
   const rotated = plan.arena.output(4 * dims);
-  plan.run((kernels) => {
+  plan.layOut((kernels) => {
     for (let block = 0; block < first; block++) kernels.clearBlock(region + block * blockBytes, 4 * dims);
     cells.forEach((cell, i) => {
       cell.positions.forEach((position, slot) => {
