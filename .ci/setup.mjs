@@ -1,6 +1,6 @@
 // Makes a fresh clone ready, once: installs the locked packages and builds dist/. Needs nothing but Node and npm.
 // Skips whatever is up to date, so that a repeated start neither installs nor builds.
-// With --test also what only the tests need: Chromium, Redis.
+// With --test also what only the tests need: Chromium, Redis, bundlers and other versions of Node (test/platforms).
 import { execSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -93,6 +93,14 @@ try {
     ['dist/index.js', 'dist/orthant.wasm', 'dist/orthant.js', 'dist/js/index.js'],
     'npm run --silent build',
   );
+  if (process.argv.includes('--test')) {
+    once(
+      'platforms',
+      ['test/platforms/package-lock.json'],
+      ['test/platforms/node_modules/webpack', 'test/platforms/node_modules/node-24'],
+      'npm ci --prefix test/platforms --ignore-scripts --no-audit --no-fund',
+    );
+  }
 } catch (error) {
   console.error(`orthant: set-up stopped: ${error.message}`);
   process.exit(1);
