@@ -2,7 +2,18 @@ import type { Buckets } from './buckets.js';
 import { checkInteger, checkOptions, checkWords, rangeError } from './check.js';
 import { checkCode, checkCodes, loadCodes, MAX_CODE_BITS, wordsOf } from './codes.js';
 import { type CappedBatch, type CappedNeighbors, SCORE_IS_DISTANCE } from './neighbors.js';
+import type { AsyncOptions } from './progress.js';
 import { RandomGenerator, seedOf } from './random.js';
+import {
+  Checksums,
+  expectContent,
+  type Reading,
+  type SnapshotLimits,
+  SnapshotReader,
+  type Writing,
+} from './snapshot.js';
+import { fromBytes, fromStream, toBytes, toStream } from './streams.js';
+import { expectTables, readParameters, readTables, TABLE_TAGS, writeTables } from './table-snapshot.js';
 import {
   checkMaxBytes,
   type Explanation,
@@ -15,6 +26,8 @@ import {
 } from './tables.js';
 
 const MAX_SAMPLED_BITS = 65536;
+/** Sections of a snapshot that are not those of all hash tables: docs/snapshot-format.md. */
+const SECTIONS = { positions: 2, codes: 3 } as const;
 /** Bits of a key: so many that sampled bits beyond them are hashed. */
 const MAX_KEY_BITS = 32;
 
@@ -95,6 +108,88 @@ export class BitSamplingLsh {
     this.#tables.settle(this.#buckets);
   }
 
+  /**
+   * The index that `save` wrote, with the same keys, buckets and answers. The bytes may come from anyone, as those of
+   * `HyperplaneLsh.load`.
+   *
+   * @param limits refused beyond these, before memory is taken. `maxBytes` also limits the index from then on.
+   * @throws SnapshotError (ERR_SNAPSHOT) with a `reason`; RangeError (ERR_OUT_OF_MEMORY) where the machine has no room for it.
+   */
+  static load(bytes: Uint8Array, limits?: SnapshotLimits): BitSamplingLsh {
+    return fromBytes(bytes, (length) => BitSamplingLsh.fromParts(limits, length));
+  }
+
+  /**
+   * As `load`, from a stream of the bytes, straight into the memory of the index; see `VectorIndex.loadFrom`.
+   *
+   * @param options limits as of `load`, and those of AsyncOptions; progress is in bytes.
+   */
+  static async loadFrom(
+    stream: ReadableStream<Uint8Array>,
+    options: SnapshotLimits & AsyncOptions = {},
+  ): Promise<BitSamplingLsh> {
+    return fromStream(stream, BitSamplingLsh.fromParts(options), options);
+  }
+
+  /** @internal For whoever reads bytes in another way: snapshot.ts, `Reading`. `length`: how many there are, if known. */
+  static *fromParts(limits?: SnapshotLimits, length?: number): Reading<BitSamplingLsh> {
+    const reader = new SnapshotReader('BitSamplingLsh', TABLE_TAGS, limits, length);
+    yield* reader.open();
+    return yield* reader.within(() => BitSamplingLsh.#read(reader));
+  }
+
+  static *#read(reader: SnapshotReader): Reading<BitSamplingLsh> {
+    const { words } = yield* readParameters(reader, 4, 0);
+    const [bits, sampledBits, tables, rows] = words;
+    reader.limit('maxRows', reader.maxRows, rows);
+    expectContent(bits >= 1 && bits <= MAX_CODE_BITS, `1 to ${MAX_CODE_BITS} bits`, bits);
+    const isSample = sampledBits >= 1 && sampledBits <= MAX_SAMPLED_BITS;
+    expectContent(isSample, `1 to ${MAX_SAMPLED_BITS} sampled bits`, sampledBits);
+    expectContent(tables >= 1 && tables <= MAX_TABLES, `1 to ${MAX_TABLES} tables`, tables);
+    const sampleBytes = 4 * tables * sampledBits;
+    const codeBytes = 8 * wordsOf(bits);
+    reader.expectSection(SECTIONS.positions, sampleBytes);
+    if (rows > 0) reader.expectSection(SECTIONS.codes, codeBytes * rows);
+    else expectContent(!reader.has(SECTIONS.codes), 'no codes', 'some');
+    expectTables(reader, tables, rows);
+    const view = yield* reader.read(SECTIONS.positions, sampleBytes);
+    const positions = Uint32Array.from({ length: tables * sampledBits }, (_, i) =>
+      view.getUint32(4 * i, true),
+    );
+    for (const position of positions) {
+      if (position >= bits) expectContent(false, `positions below ${bits}`, position);
+    }
+    const index = new BitSamplingLsh({ bits, sampledBits, tables, positions, maxBytes: reader.maxBytes });
+    const { memory, kernels } = index.#tables;
+    const checksums = new Checksums(memory, kernels);
+    if (rows > 0)
+      yield* reader.copy(SECTIONS.codes, memory, memory.reserve('codes', codeBytes * rows), checksums);
+    const isGone = yield* readTables(reader, index.#tables, index.#buckets, rows, checksums);
+    index.#proveCodes(rows, isGone);
+    return index;
+  }
+
+  /** Proves that codes that were read are zeros behind their last bit, and all over where rows are gone. */
+  #proveCodes(rows: number, isGone: (row: number) => boolean): void {
+    const { memory } = this.#tables;
+    const codes = memory.ptr('codes');
+    const bytes = this.#codeBytes;
+    const { u8 } = memory;
+    const used = Math.floor(this.bits / 8);
+    for (let row = 0; row < rows; row++) {
+      const code = codes + row * bytes;
+      const gone = isGone(row);
+      if (!gone && this.bits % 8 !== 0) {
+        const spare = u8[code + used] >>> (this.bits % 8);
+        if (spare !== 0) expectContent(false, 'zeros behind every code', spare);
+      }
+      for (let at = gone ? 0 : Math.ceil(this.bits / 8); at < bytes; at++) {
+        if (u8[code + at] !== 0)
+          expectContent(false, 'zeros behind every code and in removed ones', u8[code + at]);
+      }
+    }
+  }
+
   /** Rows in the index, without those that were removed. */
   get size(): number {
     return this.#tables.size;
@@ -115,7 +210,7 @@ export class BitSamplingLsh {
    * was.
    */
   add(codes: Uint8Array): number {
-    const first = this.#tables.count;
+    const first = this.#tables.nextId();
     const rows = checkCodes('codes', codes, this.bits);
     if (rows === 0) return first;
     const bytes = this.#codeBytes;
@@ -192,6 +287,55 @@ export class BitSamplingLsh {
   /** Bytes by part, and of the memory as a whole (`total`). */
   memoryUsage(): Record<string, number> {
     return this.#tables.memory.usage();
+  }
+
+  /**
+   * The whole index as bytes: sample, codes and keys. The same index gives the same bytes on every engine.
+   * docs/snapshot-format.md has the format. Of removed rows the keys and ids are in it, and zeros for their codes, which
+   * this call forgets.
+   *
+   * @throws RangeError where there is no room for a second copy (ERR_OUT_OF_MEMORY).
+   */
+  save(): Uint8Array {
+    return toBytes(this.snapshotParts());
+  }
+
+  /**
+   * As `save`, into a stream that is closed at the end; see `VectorIndex.saveTo`. Until it ends the index may be searched
+   * and not changed (RangeError, ERR_BUSY).
+   *
+   * @param options those of AsyncOptions; progress is in bytes.
+   */
+  async saveTo(stream: WritableStream, options: AsyncOptions = {}): Promise<void> {
+    return toStream(this.snapshotParts(), stream, options);
+  }
+
+  /** @internal For whoever writes bytes in another way: snapshot.ts, `Writing`. */
+  snapshotParts(): Writing {
+    return writeTables('BitSamplingLsh', this.#tables, () => {
+      const { bits, sampledBits, tables } = this;
+      const { count, memory } = this.#tables;
+      this.#forgetRemoved();
+      const positions = { ptr: memory.ptr('positions'), bytes: 4 * tables * sampledBits };
+      const codes = count === 0 ? [] : [{ ptr: memory.ptr('codes'), bytes: this.#codeBytes * count }];
+      const sections = [
+        { tag: SECTIONS.positions, pieces: [positions] },
+        { tag: SECTIONS.codes, pieces: codes },
+      ];
+      return { words: [bits, sampledBits, tables, count], sections };
+    });
+  }
+
+  /** Overwrites the codes of removed rows. */
+  #forgetRemoved(): void {
+    const buckets = this.#buckets;
+    if (buckets.removed === 0) return;
+    const { u8 } = this.#tables.memory;
+    const codes = this.#tables.memory.ptr('codes');
+    const bytes = this.#codeBytes;
+    for (let id = 0; id < buckets.count; id++) {
+      if (!buckets.has(id)) u8.fill(0, codes + id * bytes, codes + (id + 1) * bytes);
+    }
   }
 
   /** Frees the memory at once. Every later call throws a TypeError (ERR_DISPOSED). */

@@ -7,11 +7,14 @@ import {
   Checksums,
   countBits,
   expectContent,
+  MAX_SEED_BYTES,
+  type Reading,
   type SectionSource,
   type SnapshotLimits,
   SnapshotReader,
   seedBytes,
   seedFrom,
+  type Writing,
   writeSnapshot,
 } from './snapshot.js';
 import { keepFor, type TunedSetting } from './tuning.js';
@@ -51,7 +54,7 @@ type Tuned = ReadonlyMap<number, readonly TunedSetting[]>;
  * The snapshot of an engine and of what was tuned for it. Removed rows are compacted away first: then nothing of them is
  * in the bytes, and an index that is loaded is the one that was saved, place by place.
  */
-export function saveEngine(engine: Engine, tuned: Tuned): Uint8Array {
+export function writeEngine(engine: Engine, tuned: Tuned): Writing {
   if (engine.rows.dead > 0) engine.compact();
   const { plan, rows, size, dims } = engine;
   const region = (tag: number, name: string, bytes: number): SectionSource => ({
@@ -124,7 +127,7 @@ function tunedBytes(tuned: Tuned): Uint8Array {
   return new Uint8Array(view.buffer);
 }
 
-/** A snapshot of a VectorIndex whose header and parameters have been proven; `fill` proves the rest. */
+/** A snapshot of a VectorIndex whose header and parameters have been read and proven; `fill` reads the rest. */
 export class EngineSnapshot {
   readonly dimensions: number;
   readonly metric: Metric;
@@ -134,9 +137,14 @@ export class EngineSnapshot {
   #reader: SnapshotReader;
   #parameters: DataView;
 
-  constructor(bytes: unknown, limits?: SnapshotLimits) {
-    const reader = new SnapshotReader(bytes, 'VectorIndex', TAGS, limits);
-    const view = reader.read(PARAMETERS, PARAMETER_BYTES + 1024);
+  /** `length`: the bytes at hand, if that is known. */
+  static *open(limits?: SnapshotLimits, length?: number): Reading<EngineSnapshot> {
+    const reader = new SnapshotReader('VectorIndex', TAGS, limits, length);
+    yield* reader.open();
+    return new EngineSnapshot(reader, yield* reader.read(PARAMETERS, PARAMETER_BYTES + MAX_SEED_BYTES));
+  }
+
+  private constructor(reader: SnapshotReader, view: DataView) {
     expectContent(
       view.byteLength >= PARAMETER_BYTES,
       `${PARAMETER_BYTES} bytes of parameters`,
@@ -155,12 +163,12 @@ export class EngineSnapshot {
   }
 
   /** What `make` makes; a refusal where the limit of the caller leaves no room for it. */
-  within<Index>(make: () => Index): Index {
+  within<Index>(make: () => Reading<Index>): Reading<Index> {
     return this.#reader.within(make);
   }
 
   /** Fills an empty engine of these parameters; returns what was tuned. Nothing is allocated that the bytes do not cover. */
-  fill(engine: Engine): Map<number, TunedSetting[]> {
+  *fill(engine: Engine): Reading<Map<number, TunedSetting[]>> {
     const reader = this.#reader;
     const { plan } = engine;
     const rows = this.#word(16);
@@ -192,9 +200,11 @@ export class EngineSnapshot {
     expectContent(refineStep >= 0 && refineStep <= widest, `a step of at most ${widest}`, refineStep);
 
     reader.expectSection(SLOTS, cells * 4);
-    const view = reader.read(SLOTS, cells * 4);
+    const tuned = reader.has(TUNED)
+      ? readTuned(yield* reader.read(TUNED, MAX_TUNED * TUNED_BYTES), ids)
+      : new Map();
+    const view = yield* reader.read(SLOTS, cells * 4);
     const slots = Uint32Array.from({ length: cells }, (_, cell) => view.getUint32(4 * cell, true));
-    const tuned = reader.has(TUNED) ? readTuned(reader.read(TUNED, MAX_TUNED * TUNED_BYTES), ids) : new Map();
 
     engine.openSpace(dims, principal);
     const bytes = engine.bytesOf(rows, slots);
@@ -216,30 +226,27 @@ export class EngineSnapshot {
       if (isThere) reader.expectSection(tag, size);
       else expectContent(!reader.has(tag), `no section ${tag}`, 'one');
     }
-    const removed = this.#readRemoved(ids, gone);
+    if (gone > 0) reader.expectSection(REMOVED, Math.ceil(ids / 8));
+    else expectContent(!reader.has(REMOVED), 'no removed ids', 'some');
     if (rows === 0) expectContent(bytes.blocks === 0, 'no slots without rows', slots[0]);
     const lengths = reader.has(LENGTHS);
     engine.open({ rows, ids, slots, built, lengths, squaredNorm, refined, refineStep });
     const checksums = new Checksums(plan.memory, plan.kernels);
     for (const [tag, name, , isThere] of regions) {
-      if (isThere) reader.copy(tag, plan.memory, plan.ptr(name), checksums);
+      if (isThere) yield* reader.copy(tag, plan.memory, plan.ptr(name), checksums);
     }
     checksums.release();
+    const removed = gone > 0 ? yield* this.#readRemoved(ids, gone) : undefined;
+    yield* reader.close();
     const wrong = engine.settle(groups > 0, removed);
     expectContent(wrong === undefined, `${wrong}`, 'something else');
     return tuned;
   }
 
-  /** Which ids are those of removed rows; nothing where none are. */
-  #readRemoved(ids: number, gone: number): Uint8Array | undefined {
-    const reader = this.#reader;
-    if (gone === 0) {
-      expectContent(!reader.has(REMOVED), 'no removed ids', 'some');
-      return undefined;
-    }
-    const bytes = Math.ceil(ids / 8);
-    reader.expectSection(REMOVED, bytes);
-    const bits = new Uint8Array(reader.read(REMOVED, bytes).buffer);
+  /** Which ids are those of removed rows. */
+  *#readRemoved(ids: number, gone: number): Reading<Uint8Array> {
+    const { buffer } = yield* this.#reader.read(REMOVED, Math.ceil(ids / 8));
+    const bits = new Uint8Array(buffer);
     const count = countBits(bits, ids);
     expectContent(count === gone, `${gone} removed ids`, count);
     return bits;

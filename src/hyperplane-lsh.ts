@@ -35,21 +35,22 @@ import {
   metricNumber,
   zeroVector,
 } from './neighbors.js';
+import type { AsyncOptions } from './progress.js';
 import { RandomGenerator, seedOf } from './random.js';
 import {
-  bitsOf,
   Checksums,
-  countBits,
   expectContent,
   MAX_SEED_BYTES,
-  type SectionSource,
+  type Reading,
   type SnapshotLimits,
   SnapshotReader,
   seedBytes,
   seedFrom,
-  writeSnapshot,
+  type Writing,
 } from './snapshot.js';
+import { fromBytes, fromStream, toBytes, toStream } from './streams.js';
 import { TableJoins } from './table-joins.js';
+import { expectTables, readParameters, readTables, TABLE_TAGS, writeTables } from './table-snapshot.js';
 import {
   checkMaxBytes,
   type Explanation,
@@ -72,8 +73,7 @@ const HASHED_ROWS = 256;
 const SCRATCH_BYTES = 4 * 260;
 
 /** Sections of a snapshot: docs/snapshot-format.md. */
-const SECTIONS = { parameters: 1, hyperplanes: 2, rows: 3, keys: 4, removed: 5 } as const;
-const PARAMETER_BYTES = 64;
+const SECTIONS = { hyperplanes: 2, rows: 3 } as const;
 
 export interface HyperplaneLshOptions {
   /** Floats of a vector, 1 to 4,096. */
@@ -182,21 +182,31 @@ export class HyperplaneLsh {
    * @throws SnapshotError (ERR_SNAPSHOT) with a `reason`; RangeError (ERR_OUT_OF_MEMORY) where the machine has no room for it.
    */
   static load(bytes: Uint8Array, limits?: SnapshotLimits): HyperplaneLsh {
-    const reader = new SnapshotReader(bytes, 'HyperplaneLsh', Object.values(SECTIONS), limits);
-    return reader.within(() => HyperplaneLsh.#read(reader));
+    return fromBytes(bytes, (length) => HyperplaneLsh.fromParts(limits, length));
   }
 
-  static #read(reader: SnapshotReader): HyperplaneLsh {
-    const view = reader.read(SECTIONS.parameters, PARAMETER_BYTES + MAX_SEED_BYTES);
-    expectContent(
-      view.byteLength >= PARAMETER_BYTES,
-      `${PARAMETER_BYTES} bytes of parameters`,
-      view.byteLength,
-    );
-    const [dimensions, metricAt, tables, bits, bucketSize, rows, ...zeros] = Array.from(
-      { length: 16 },
-      (_, i) => view.getUint32(4 * i, true),
-    );
+  /**
+   * As `load`, from a stream of the bytes, straight into the memory of the index; see `VectorIndex.loadFrom`.
+   *
+   * @param options limits as of `load`, and those of AsyncOptions; progress is in bytes.
+   */
+  static async loadFrom(
+    stream: ReadableStream<Uint8Array>,
+    options: SnapshotLimits & AsyncOptions = {},
+  ): Promise<HyperplaneLsh> {
+    return fromStream(stream, HyperplaneLsh.fromParts(options), options);
+  }
+
+  /** @internal For whoever reads bytes in another way: snapshot.ts, `Reading`. `length`: how many there are, if known. */
+  static *fromParts(limits?: SnapshotLimits, length?: number): Reading<HyperplaneLsh> {
+    const reader = new SnapshotReader('HyperplaneLsh', TABLE_TAGS, limits, length);
+    yield* reader.open();
+    return yield* reader.within(() => HyperplaneLsh.#read(reader));
+  }
+
+  static *#read(reader: SnapshotReader): Reading<HyperplaneLsh> {
+    const { words, view, seedAt } = yield* readParameters(reader, 6, MAX_SEED_BYTES);
+    const [dimensions, metricAt, tables, bits, bucketSize, rows] = words;
     reader.limit('maxDimensions', reader.maxDimensions, dimensions);
     reader.limit('maxRows', reader.maxRows, rows);
     expectContent(dimensions >= 1, 'dimensions', dimensions);
@@ -207,62 +217,45 @@ export class HyperplaneLsh {
       `1 to ${MAX_BITS} bits`,
       bits,
     );
-    for (const zero of zeros) expectContent(zero === 0, 'zeros behind the parameters', zero);
-    const seed = seedFrom(view, PARAMETER_BYTES);
+    const seed = seedFrom(view, seedAt);
 
     const stride = (dimensions + 3) & ~3;
     const planes = tables * bits * dimensions;
-    const sizes = { hyperplanes: 4 * planes, rows: 4 * rows * stride, keys: 4 * tables * rows };
-    for (const name of ['hyperplanes', 'rows', 'keys'] as const) {
+    const sizes = { hyperplanes: 4 * planes, rows: 4 * rows * stride };
+    for (const name of ['hyperplanes', 'rows'] as const) {
       if (sizes[name] > 0) reader.expectSection(SECTIONS[name], sizes[name]);
       else expectContent(!reader.has(SECTIONS[name]), `no ${name}`, 'some');
     }
-    const removed = HyperplaneLsh.#readRemoved(reader, rows);
+    expectTables(reader, tables, rows);
     const metric = metricAt === 1 ? 'cosine' : 'euclidean';
     const options = { dimensions, tables, metric, seed, maxBytes: reader.maxBytes } as const;
     // Bits are settled by the hyperplanes that are read, not by a bucket size that later rows would settle them by.
     const index = new HyperplaneLsh({ ...options, bucketSize: Math.max(1, bucketSize) });
     index.#bucketSize = bucketSize;
-    if (bits === 0) return index;
+    if (bits === 0) {
+      yield* reader.close();
+      return index;
+    }
     const { memory, kernels } = index.#tables;
     const checksums = new Checksums(memory, kernels);
     const plain = memory.reserve('planes', sizes.hyperplanes);
-    reader.copy(SECTIONS.hyperplanes, memory, plain, checksums);
+    yield* reader.copy(SECTIONS.hyperplanes, memory, plain, checksums);
     const fit = kernels.firstUnfit(plain, planes, MAX_VALUE) >>> 0 === planes;
     expectContent(fit, 'finite hyperplanes', 'others');
     const buckets = index.#makeBuckets(bits, memory.f32.slice(plain >>> 2, (plain >>> 2) + planes));
-    index.#tables.settle(buckets);
-    if (rows > 0) index.#fill(buckets, rows, removed, reader, checksums);
-    checksums.release();
+    if (rows > 0) yield* reader.copy(SECTIONS.rows, memory, memory.reserve('rows', sizes.rows), checksums);
+    const isGone = yield* readTables(reader, index.#tables, buckets, rows, checksums);
+    if (rows > 0) index.#proveRows(rows, isGone);
     return index;
   }
 
-  /** A bit for each id, set where its row is gone. */
-  static #readRemoved(reader: SnapshotReader, rows: number): Uint8Array | undefined {
-    if (!reader.has(SECTIONS.removed)) return undefined;
-    const bytes = Math.ceil(rows / 8);
-    reader.expectSection(SECTIONS.removed, bytes);
-    const bits = new Uint8Array(reader.read(SECTIONS.removed, bytes).buffer);
-    expectContent(countBits(bits, rows) > 0, 'removed ids', 'none');
-    return bits;
-  }
-
-  /** Takes the rows and keys of a snapshot into an empty index. */
-  #fill(
-    buckets: Buckets,
-    rows: number,
-    removed: Uint8Array | undefined,
-    reader: SnapshotReader,
-    checksums: Checksums,
-  ): void {
+  /** Proves rows that were read, and computes what is kept beside them. */
+  #proveRows(rows: number, isGone: (row: number) => boolean): void {
     const { memory, kernels } = this.#tables;
     const stride = this.#stride;
-    const ptr = memory.reserve('rows', 4 * rows * stride);
-    reader.copy(SECTIONS.rows, memory, ptr, checksums);
+    const ptr = memory.ptr('rows');
     const fit = kernels.firstUnfit(ptr, rows * stride, MAX_VALUE) >>> 0 === rows * stride;
     expectContent(fit, 'finite numbers of at most 1e16 in every row', 'others');
-    const isGone = (row: number): boolean =>
-      removed !== undefined && ((removed[row >>> 3] >>> (row & 7)) & 1) > 0;
     if (this.#metricNumber === 1) {
       const scales = memory.reserve('scales', 4 * rows);
       // Stretch by stretch of the rows that are there.
@@ -273,21 +266,12 @@ export class HyperplaneLsh {
         expectContent(short === end - row, 'rows with a direction', `none in row ${row + short}`);
       }
     }
-    buckets.reserve(rows); // of an empty index: the tables' keys then follow each other without room between
-    const { f32, u32 } = memory;
-    for (let row = 0, start = memory.ptr('rows') >>> 2; row < rows; row++, start += stride) {
+    const { f32 } = memory;
+    for (let row = 0, start = ptr >>> 2; row < rows; row++, start += stride) {
       for (let at = start + (isGone(row) ? 0 : this.dimensions); at < start + stride; at++) {
         if (f32[at] !== 0) expectContent(false, 'zeros behind every row and in removed ones', f32[at]);
       }
     }
-    reader.copy(SECTIONS.keys, memory, buckets.keysPtr(0), checksums);
-    const keys = buckets.keysPtr(0) >>> 2;
-    const most = 2 ** buckets.bits - 1;
-    for (let at = keys; at < keys + this.tables * rows; at++) {
-      if (u32[at] > most) expectContent(false, `keys of ${buckets.bits} bits`, u32[at]);
-    }
-    buckets.add(rows);
-    if (removed) for (let row = 0; row < rows; row++) if (isGone(row)) buckets.remove([row]);
   }
 
   /** Rows in the index, without those that were removed. */
@@ -324,7 +308,7 @@ export class HyperplaneLsh {
    * direction (ERR_ZERO_VECTOR), or too little memory (ERR_OUT_OF_MEMORY). Then the index is as it was.
    */
   add(vectors: Float32Array): number {
-    const first = this.#tables.count;
+    const first = this.#tables.nextId();
     const rows = checkRowCount('vectors', vectors, this.dimensions);
     if (rows === 0) return first;
     this.#storeRows(vectors, first, rows);
@@ -464,51 +448,47 @@ export class HyperplaneLsh {
    * @throws RangeError where there is no room for a second copy (ERR_OUT_OF_MEMORY).
    */
   save(): Uint8Array {
-    const { memory, kernels, buckets } = this.#tables;
-    const { dimensions, tables, bits } = this;
-    const { count } = this.#tables;
-    const seed = seedBytes(this.#seed);
-    const parameters = new Uint8Array(PARAMETER_BYTES + seed.length);
-    const view = new DataView(parameters.buffer);
-    const words = [dimensions, this.#metricNumber, tables, bits, this.#bucketSize, count];
-    words.forEach((word, i) => void view.setUint32(4 * i, word, true));
-    parameters.set(seed, PARAMETER_BYTES);
-    const sections: SectionSource[] = [{ tag: SECTIONS.parameters, pieces: [parameters] }];
-    if (buckets !== undefined) {
-      const planes = memory.reserve('planes', 4 * tables * bits * dimensions);
-      memory.f32.set(this.hyperplanes, planes >>> 2);
-      const bytes = 4 * tables * bits * dimensions;
-      sections.push({ tag: SECTIONS.hyperplanes, pieces: [{ ptr: planes, bytes }] });
-      if (count > 0) {
-        const removed = this.#forgetRemoved(buckets);
-        sections.push({
-          tag: SECTIONS.rows,
-          pieces: [{ ptr: memory.ptr('rows'), bytes: 4 * count * this.#stride }],
-        });
-        const pieces = Array.from({ length: tables }, (_, table) => ({
-          ptr: buckets.keysPtr(table * buckets.keyStride),
-          bytes: 4 * count,
-        }));
-        sections.push({ tag: SECTIONS.keys, pieces }, { tag: SECTIONS.removed, pieces: removed });
-      }
-    }
-    const bytes = writeSnapshot('HyperplaneLsh', sections, memory, kernels);
-    memory.release('planes');
-    return bytes;
+    return toBytes(this.snapshotParts());
   }
 
-  /** Overwrites the numbers of removed rows; returns a bit for each id, set where its row is gone, if one is. */
-  #forgetRemoved(buckets: Buckets): Uint8Array[] {
-    if (buckets.removed === 0) return [];
+  /**
+   * As `save`, into a stream that is closed at the end; see `VectorIndex.saveTo`. Until it ends the index may be searched
+   * and not changed (RangeError, ERR_BUSY).
+   *
+   * @param options those of AsyncOptions; progress is in bytes.
+   */
+  async saveTo(stream: WritableStream, options: AsyncOptions = {}): Promise<void> {
+    return toStream(this.snapshotParts(), stream, options);
+  }
+
+  /** @internal For whoever writes bytes in another way: snapshot.ts, `Writing`. */
+  snapshotParts(): Writing {
+    return writeTables('HyperplaneLsh', this.#tables, () => {
+      const { dimensions, tables, bits } = this;
+      const { count, memory, buckets } = this.#tables;
+      const words = [dimensions, this.#metricNumber, tables, bits, this.#bucketSize, count];
+      const seed = seedBytes(this.#seed);
+      if (buckets === undefined) return { words, seed, sections: [] };
+      const planes = new Uint8Array(this.hyperplanes.buffer);
+      this.#forgetRemoved(buckets);
+      const rows = count === 0 ? [] : [{ ptr: memory.ptr('rows'), bytes: 4 * count * this.#stride }];
+      const sections = [
+        { tag: SECTIONS.hyperplanes, pieces: [planes] },
+        { tag: SECTIONS.rows, pieces: rows },
+      ];
+      return { words, seed, sections };
+    });
+  }
+
+  /** Overwrites the numbers of removed rows. */
+  #forgetRemoved(buckets: Buckets): void {
+    if (buckets.removed === 0) return;
     const { f32 } = this.#tables.memory;
     const rows = this.#tables.memory.ptr('rows') >>> 2;
     const stride = this.#stride;
-    const bits = bitsOf(buckets.count, (id) => {
-      if (buckets.has(id)) return false;
-      f32.fill(0, rows + id * stride, rows + (id + 1) * stride);
-      return true;
-    });
-    return [bits];
+    for (let id = 0; id < buckets.count; id++) {
+      if (!buckets.has(id)) f32.fill(0, rows + id * stride, rows + (id + 1) * stride);
+    }
   }
 
   /** Bytes by part, and of the memory as a whole (`total`). */

@@ -1,8 +1,23 @@
 import type { Buckets } from './buckets.js';
 import { checkInteger, checkOptions, checkWords, describe, typeError } from './check.js';
 import { type CappedBatch, type CappedNeighbors, SCORE_IS_DISTANCE } from './neighbors.js';
+import type { AsyncOptions } from './progress.js';
 import { RandomGenerator, seedOf } from './random.js';
 import { distinct } from './sets.js';
+import {
+  Checksums,
+  expectContent,
+  MAX_SEED_BYTES,
+  type Reading,
+  type SectionSource,
+  type SnapshotLimits,
+  SnapshotReader,
+  seedBytes,
+  seedFrom,
+  type Writing,
+} from './snapshot.js';
+import { fromBytes, fromStream, toBytes, toStream } from './streams.js';
+import { expectTables, readParameters, readTables, TABLE_TAGS, writeTables } from './table-snapshot.js';
 import {
   checkMaxBytes,
   type Explanation,
@@ -15,6 +30,8 @@ import {
 } from './tables.js';
 
 const MAX_ROWS = 256;
+/** Sections of a snapshot that are not those of all hash tables: docs/snapshot-format.md. */
+const SECTIONS = { starts: 2, sets: 3 } as const;
 const KEY_BITS = 32;
 
 export interface MinHashLshOptions {
@@ -56,6 +73,7 @@ export class MinHashLsh {
   readonly rows: number;
   readonly #tables: HashTables<readonly Uint32Array[]>;
   readonly #buckets: Buckets;
+  readonly #seed: bigint;
   /** Features of all sets in memory. */
   #featureCount = 0;
   /** Where the loaded queries start, in words; one more than there are queries. */
@@ -67,7 +85,8 @@ export class MinHashLsh {
     const { bands, rows, seed = 0, maxBytes } = options ?? {};
     this.bands = checkInteger('bands', bands, 1, MAX_TABLES);
     this.rows = checkInteger('rows', rows, 1, MAX_ROWS);
-    const random = new RandomGenerator(seedOf(seed));
+    this.#seed = seedOf(seed);
+    const random = new RandomGenerator(this.#seed);
     this.#tables = new HashTables(
       bands,
       {
@@ -92,6 +111,80 @@ export class MinHashLsh {
     this.#tables.settle(this.#buckets);
   }
 
+  /**
+   * The index that `save` wrote, with the same keys, buckets and answers. The bytes may come from anyone, as those of
+   * `HyperplaneLsh.load`.
+   *
+   * @param limits refused beyond these, before memory is taken. `maxBytes` also limits the index from then on.
+   * @throws SnapshotError (ERR_SNAPSHOT) with a `reason`; RangeError (ERR_OUT_OF_MEMORY) where the machine has no room for it.
+   */
+  static load(bytes: Uint8Array, limits?: SnapshotLimits): MinHashLsh {
+    return fromBytes(bytes, (length) => MinHashLsh.fromParts(limits, length));
+  }
+
+  /**
+   * As `load`, from a stream of the bytes, straight into the memory of the index; see `VectorIndex.loadFrom`.
+   *
+   * @param options limits as of `load`, and those of AsyncOptions; progress is in bytes.
+   */
+  static async loadFrom(
+    stream: ReadableStream<Uint8Array>,
+    options: SnapshotLimits & AsyncOptions = {},
+  ): Promise<MinHashLsh> {
+    return fromStream(stream, MinHashLsh.fromParts(options), options);
+  }
+
+  /** @internal For whoever reads bytes in another way: snapshot.ts, `Reading`. `length`: how many there are, if known. */
+  static *fromParts(limits?: SnapshotLimits, length?: number): Reading<MinHashLsh> {
+    const reader = new SnapshotReader('MinHashLsh', TABLE_TAGS, limits, length);
+    yield* reader.open();
+    return yield* reader.within(() => MinHashLsh.#read(reader));
+  }
+
+  static *#read(reader: SnapshotReader): Reading<MinHashLsh> {
+    const { words, view, seedAt } = yield* readParameters(reader, 3, MAX_SEED_BYTES);
+    const [bands, rows, sets] = words;
+    reader.limit('maxRows', reader.maxRows, sets);
+    expectContent(bands >= 1 && bands <= MAX_TABLES, `1 to ${MAX_TABLES} bands`, bands);
+    expectContent(rows >= 1 && rows <= MAX_ROWS, `1 to ${MAX_ROWS} rows`, rows);
+    const seed = seedFrom(view, seedAt);
+    if (sets > 0) reader.expectSection(SECTIONS.starts, 4 * (sets + 1));
+    else expectContent(!reader.has(SECTIONS.starts) && !reader.has(SECTIONS.sets), 'no sets', 'some');
+    expectTables(reader, bands, sets);
+    const index = new MinHashLsh({ bands, rows, seed, maxBytes: reader.maxBytes });
+    const { memory, kernels } = index.#tables;
+    const checksums = new Checksums(memory, kernels);
+    const features = reader.bytesOf(SECTIONS.sets) / 4;
+    if (sets > 0) {
+      const starts = memory.reserve('starts', 4 * (sets + 1));
+      yield* reader.copy(SECTIONS.starts, memory, starts, checksums);
+      const ptr = memory.reserve('sets', 4 * features);
+      if (reader.has(SECTIONS.sets)) yield* reader.copy(SECTIONS.sets, memory, ptr, checksums);
+    }
+    const isGone = yield* readTables(reader, index.#tables, index.#buckets, sets, checksums);
+    if (sets > 0) index.#proveSets(sets, features, isGone);
+    return index;
+  }
+
+  /** Proves sets that were read: each inside the features, ascending, and empty where it is gone. */
+  #proveSets(sets: number, features: number, isGone: (set: number) => boolean): void {
+    const { memory } = this.#tables;
+    const { u32 } = memory;
+    const starts = memory.ptr('starts') >>> 2;
+    const ptr = memory.ptr('sets') >>> 2;
+    expectContent(u32[starts] === 0, 'sets from the first feature on', u32[starts]);
+    for (let set = 0; set < sets; set++) {
+      const [start, end] = [u32[starts + set], u32[starts + set + 1]];
+      if (end < start || end > features) expectContent(false, `an end from ${start} to ${features}`, end);
+      if (end > start && isGone(set)) expectContent(false, 'nothing in a removed set', end - start);
+      for (let at = ptr + start + 1; at < ptr + end; at++) {
+        if (u32[at - 1] >= u32[at]) expectContent(false, 'ascending features', u32[at]);
+      }
+    }
+    expectContent(u32[starts + sets] === features, `${features} features`, u32[starts + sets]);
+    this.#featureCount = features;
+  }
+
   /** Sets in the index, without those that were removed. */
   get size(): number {
     return this.#tables.size;
@@ -104,7 +197,7 @@ export class MinHashLsh {
    * RangeError for too little memory (ERR_OUT_OF_MEMORY). Then the index is as it was.
    */
   add(sets: readonly Uint32Array[]): number {
-    const first = this.#tables.count;
+    const first = this.#tables.nextId();
     const added = checkSets('sets', sets);
     if (added.length === 0) return first;
     const { memory } = this.#tables;
@@ -200,6 +293,59 @@ export class MinHashLsh {
   /** Bytes by part, and of the memory as a whole (`total`). */
   memoryUsage(): Record<string, number> {
     return this.#tables.memory.usage();
+  }
+
+  /**
+   * The whole index as bytes: sets and keys. The same index gives the same bytes on every engine. docs/snapshot-format.md
+   * has the format. Of removed sets the keys and ids are in it, and no features.
+   *
+   * @throws RangeError where there is no room for a second copy (ERR_OUT_OF_MEMORY).
+   */
+  save(): Uint8Array {
+    return toBytes(this.snapshotParts());
+  }
+
+  /**
+   * As `save`, into a stream that is closed at the end; see `VectorIndex.saveTo`. Until it ends the index may be searched
+   * and not changed (RangeError, ERR_BUSY).
+   *
+   * @param options those of AsyncOptions; progress is in bytes.
+   */
+  async saveTo(stream: WritableStream, options: AsyncOptions = {}): Promise<void> {
+    return toStream(this.snapshotParts(), stream, options);
+  }
+
+  /** @internal For whoever writes bytes in another way: snapshot.ts, `Writing`. */
+  snapshotParts(): Writing {
+    return writeTables('MinHashLsh', this.#tables, () => {
+      const words = [this.bands, this.rows, this.#tables.count];
+      const seed = seedBytes(this.#seed);
+      return { words, seed, sections: this.#tables.count === 0 ? [] : this.#setSections() };
+    });
+  }
+
+  /** Starts and features of the sets, removed ones left empty. */
+  #setSections(): SectionSource[] {
+    const { count, memory } = this.#tables;
+    const { u32 } = memory;
+    const from = memory.ptr('starts') >>> 2;
+    const sets = memory.ptr('sets');
+    const starts = new Uint32Array(count + 1);
+    const pieces: { ptr: number; bytes: number }[] = [];
+    for (let id = 0; id < count; id++) {
+      const ptr = sets + 4 * u32[from + id];
+      const length = this.has(id) ? u32[from + id + 1] - u32[from + id] : 0;
+      starts[id + 1] = starts[id] + length;
+      if (length === 0) continue;
+      const last = pieces[pieces.length - 1];
+      // Sets that follow each other are one piece.
+      if (last && last.ptr + last.bytes === ptr) last.bytes += 4 * length;
+      else pieces.push({ ptr, bytes: 4 * length });
+    }
+    return [
+      { tag: SECTIONS.starts, pieces: [new Uint8Array(starts.buffer)] },
+      { tag: SECTIONS.sets, pieces },
+    ];
   }
 
   /** Frees the memory at once. Every later call throws a TypeError (ERR_DISPOSED). */

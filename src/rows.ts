@@ -495,7 +495,28 @@ export class Rows {
     const lengths = plan.ptr('lengths');
     if (lengths && plan.kernels.firstUnfit(lengths, rows, LARGEST_LENGTH) >>> 0 < rows)
       return 'finite lengths';
-    return this.storage === 'int8' ? this.#settleRecords() : this.#settleFloats();
+    const wrong = this.storage === 'int8' ? this.#settleRecords() : this.#settleFloats();
+    return wrong ?? (this.metric === 'cosine' ? this.#settleDirections() : undefined);
+  }
+
+  /** Cosine: a row without direction could be no query of `tune` or `searchById`. */
+  #settleDirections(): string | undefined {
+    const { kernels, memory } = this.#plan;
+    const squares = this.#plan.ptr('scales');
+    const lengths = this.#plan.ptr('lengths');
+    for (let position = 0; position < this.count; position += CHUNK_ROWS) {
+      const count = Math.min(CHUNK_ROWS, this.count - position);
+      kernels.squaredNorms(this.floats(position, count), count, this.stride, squares);
+      const { f32 } = memory;
+      for (let i = 0; i < count; i++) {
+        // Of 8-bit rows the length is anywhere near 1.
+        if (!(Math.abs(f32[(squares >>> 2) + i] - 1) <= 0.5)) return 'rows of length 1 under cosine';
+        const length = lengths ? f32[(lengths >>> 2) + position + i] : 1;
+        // Rounded twice since it was let in.
+        if (!(length * length >= 0.9999 * LEAST_SQUARED_LENGTH)) return 'lengths that leave rows a direction';
+      }
+    }
+    return undefined;
   }
 
   #settleFloats(): string | undefined {

@@ -1,4 +1,4 @@
-import { checkNumber, checkOptions, describe, rangeError, typeError } from './check.js';
+import { checkNumber, checkOptions, rangeError } from './check.js';
 import type { Kernels } from './kernels.js';
 import type { LinearMemory } from './memory.js';
 
@@ -44,18 +44,34 @@ export interface SnapshotLimits {
 }
 
 /** The classes that have snapshots. */
-export type SnapshotKind = 'VectorIndex' | 'HyperplaneLsh';
+export type SnapshotKind = 'VectorIndex' | 'HyperplaneLsh' | 'BitSamplingLsh' | 'MinHashLsh';
 
-/** A section to be written: bytes at addresses of the memory, or in an array. */
+/** A section to be written: bytes at addresses of the memory, or in an array. A section without pieces is left out. */
 export interface SectionSource {
   tag: number;
   pieces: readonly (Uint8Array | { ptr: number; bytes: number })[];
 }
 
+/**
+ * A snapshot on its way out: its bytes in order, cut into parts that are good until the next step. Many are views of the
+ * index's own memory, so no second copy is made. A part may be empty: a pause, where others may run.
+ *
+ * This and `Reading` are what files and streams are made of: streams.ts has the ones for arrays and web streams, and an
+ * adapter writes or fills the parts with calls of its own platform. Each class gives them as `snapshotParts()` and
+ * `fromParts(limits, bytes)`.
+ */
+export type Writing = Generator<Uint8Array, void, void>;
+
+/**
+ * A snapshot on its way in: places to be filled with the next bytes, in order, each before the next step; what comes of
+ * it at the end. Many are views of the new index's own memory. A place may be empty: a pause. Who gives up calls `return`.
+ */
+export type Reading<Result> = Generator<Uint8Array, Result, void>;
+
 /** Documented in docs/snapshot-format.md, to the byte. */
 const MAGIC: readonly number[] = [0x89, 0x4f, 0x52, 0x54, 0x48, 0x0d, 0x0a, 0x1a]; // "\x89ORTH\r\n\x1a"
 const VERSION = 1;
-const KINDS: readonly SnapshotKind[] = ['VectorIndex', 'HyperplaneLsh'];
+const KINDS: readonly SnapshotKind[] = ['VectorIndex', 'HyperplaneLsh', 'BitSamplingLsh', 'MinHashLsh'];
 /** Required feature bits that this version knows: none yet. */
 const KNOWN_FEATURES = 0;
 const HEADER_BYTES = 64;
@@ -65,48 +81,62 @@ const ALIGNMENT = 64;
 /** Bit of a section's flags: who does not know the section may skip it. */
 const OPTIONAL_SECTION = 1;
 const TABLE_BYTES = 16 * 256 * 4;
+/** Bytes that are read at a time: they stay in the second-level cache until they are checked. */
+const READ_BYTES = 2 ** 18;
+/** Bytes that are checked or written at a time. */
+const WRITE_BYTES = 2 ** 20;
+const PAUSE: Uint8Array = new Uint8Array(0);
 
 interface Entry {
   tag: number;
   offset: number;
   bytes: number;
   checksum: number;
+  isKnown: boolean;
 }
 
 /**
- * A snapshot that is being read. The constructor has proven the header: magic, version, kind, features, its checksum,
- * and a table of sections that follow each other without overlap up to the end of the bytes. What is in the sections is
+ * A snapshot that is being read, section by section in the order of the bytes. `open` proves the header: magic, version,
+ * kind, features, its checksum, and a table of sections that follow each other without overlap. What is in the sections is
  * for the caller to prove.
  */
 export class SnapshotReader {
-  readonly #bytes: Uint8Array;
+  readonly #kind: SnapshotKind;
+  readonly #known: readonly number[];
+  /** Bytes at hand; Infinity where that shows only at the end. */
+  readonly #length: number;
   readonly #sections: Map<number, Entry> = new Map();
+  #entries: Entry[] = [];
+  #next = 0;
+  /** Bytes read so far. */
+  #at = 0;
   readonly maxBytes: number;
   readonly maxRows: number;
   readonly maxDimensions: number;
 
-  /** `known` are the tags of the sections that the caller understands. */
-  constructor(bytes: unknown, kind: SnapshotKind, known: readonly number[], limits: SnapshotLimits = {}) {
-    if (!(bytes instanceof Uint8Array)) {
-      throw typeError('ERR_ARGUMENT_TYPE', `bytes: expected a Uint8Array, got ${describe(bytes)}`);
-    }
+  /** `known` are the tags of the sections that the caller understands; `length` the bytes at hand, if that is known. */
+  constructor(kind: SnapshotKind, known: readonly number[], limits: SnapshotLimits = {}, length?: number) {
     checkOptions('limits', limits);
     this.maxBytes = checkNumber('maxBytes', limits.maxBytes ?? 2 ** 32, 1, 2 ** 32);
     this.maxRows = checkNumber('maxRows', limits.maxRows ?? 2 ** 32 - 2, 0, 2 ** 32 - 2);
     this.maxDimensions = checkNumber('maxDimensions', limits.maxDimensions ?? 4096, 1, 4096);
-    this.#bytes = bytes;
-    this.#readHeader(kind, known);
+    this.#kind = kind;
+    this.#known = known;
+    this.#length = length ?? Number.POSITIVE_INFINITY;
   }
 
-  #readHeader(kind: SnapshotKind, known: readonly number[]): void {
-    const bytes = this.#bytes;
-    const start = bytes.subarray(0, MAGIC.length);
+  *open(): Reading<void> {
+    const length = this.#length;
+    // Into arrays of its own: what is proven here stays so, even if the source is written to by another thread.
+    const start = new Uint8Array(Math.min(MAGIC.length, length));
+    yield start;
     if (start.some((byte, i) => byte !== MAGIC[i])) {
       throw new SnapshotError('format', 'expected bytes that save() wrote, got some that begin otherwise');
     }
-    expectBytes(bytes.length >= HEADER_BYTES, `at least ${HEADER_BYTES}`, bytes.length);
-    // A copy: what is proven here stays so, even if the bytes are shared with another thread that writes.
-    let header = bytes.slice(0, HEADER_BYTES);
+    expectBytes(length >= HEADER_BYTES, `at least ${HEADER_BYTES}`, length);
+    let header = new Uint8Array(HEADER_BYTES);
+    header.set(start);
+    yield header.subarray(MAGIC.length);
     const word = (at: number): number => viewOf(header).getUint32(at, true);
     if (word(8) !== VERSION) {
       throw new SnapshotError('version', `expected format version ${VERSION}, got ${word(8)}`);
@@ -114,19 +144,22 @@ export class SnapshotReader {
     const count = word(32);
     const headerBytes = roundUp(HEADER_BYTES + ENTRY_BYTES * count);
     expectContent(count <= MAX_SECTIONS, `at most ${MAX_SECTIONS} sections`, count);
-    expectBytes(bytes.length >= headerBytes, `a header of ${headerBytes}`, bytes.length);
-    header = bytes.slice(0, headerBytes);
+    expectBytes(length >= headerBytes, `a header of ${headerBytes}`, length);
+    const whole = new Uint8Array(headerBytes);
+    whole.set(header);
+    header = whole;
+    yield header.subarray(HEADER_BYTES);
     const checksum = word(60);
     header.fill(0, 60, 64);
     expectChecksum('header', checksumOf(header), checksum);
     const view = viewOf(header);
 
     const kindNumber = word(12);
-    if (kindNumber !== KINDS.indexOf(kind) + 1) {
+    if (kindNumber !== KINDS.indexOf(this.#kind) + 1) {
       const got = KINDS[kindNumber - 1] ?? `kind ${kindNumber}`;
       throw new SnapshotError(
         'kind',
-        `expected one of a ${kind}, got one of ${got}; load it with that class`,
+        `expected one of a ${this.#kind}, got one of ${got}; load it with that class`,
       );
     }
     const unknown = (word(16) & ~KNOWN_FEATURES) >>> 0;
@@ -137,41 +170,54 @@ export class SnapshotReader {
       );
     }
     // Bits of word 20 are of features that a reader may ignore.
-    const total = long(view, 24);
-    expectBytes(bytes.length === total, `${total}`, bytes.length);
+    const total = totalOf(header);
+    expectBytes(length === total || length === Number.POSITIVE_INFINITY, `${total}`, length);
     this.limit('maxBytes', this.maxBytes, total);
     expectContent(word(36) === headerBytes, `a header of ${headerBytes} bytes`, word(36));
     expectZeros(header.subarray(40, 60));
 
     let end = headerBytes;
+    let lastTag = 0;
     expectZeros(header.subarray(HEADER_BYTES + ENTRY_BYTES * count));
     for (let i = 0; i < count; i++) {
       const at = HEADER_BYTES + ENTRY_BYTES * i;
+      const tag = word(at);
       const entry = {
-        tag: word(at),
+        tag,
         checksum: word(at + 4),
         offset: long(view, at + 8),
         bytes: long(view, at + 16),
+        isKnown: this.#known.includes(tag),
       };
       const flags = word(at + 24);
-      const name = `section ${entry.tag}`;
+      const name = `section ${tag}`;
       expectContent((flags & ~OPTIONAL_SECTION) === 0 && word(at + 28) === 0, `${name} without flags`, flags);
       expectContent(entry.offset === roundUp(end), `${name} at byte ${roundUp(end)}`, entry.offset);
       const room = total - entry.offset;
       expectContent(entry.bytes <= room, `${name} of at most ${room} bytes`, entry.bytes);
-      expectContent(!this.#sections.has(entry.tag), `${name} once`, 2);
-      expectZeros(bytes.subarray(end, entry.offset));
+      expectContent(!this.#sections.has(tag), `${name} once`, 2);
       end = entry.offset + entry.bytes;
-      if (!known.includes(entry.tag) && !(flags & OPTIONAL_SECTION)) {
-        throw new SnapshotError('feature', `expected sections that this version knows, got ${entry.tag}`);
+      if (!entry.isKnown && !(flags & OPTIONAL_SECTION)) {
+        throw new SnapshotError('feature', `expected sections that this version knows, got ${tag}`);
       }
-      this.#sections.set(entry.tag, entry);
+      if (entry.isKnown) {
+        expectContent(tag > lastTag, `${name} before section ${lastTag}`, 'it behind');
+        lastTag = tag;
+      }
+      this.#sections.set(tag, entry);
+      this.#entries.push(entry);
     }
     expectContent(end === total, `sections up to byte ${total}`, end);
+    this.#at = headerBytes;
   }
 
   has(tag: number): boolean {
     return this.#sections.has(tag);
+  }
+
+  /** Bytes of a section; 0 where there is none. */
+  bytesOf(tag: number): number {
+    return this.#sections.get(tag)?.bytes ?? 0;
   }
 
   /** Fails unless a number is within one of the limits of the caller. */
@@ -180,9 +226,9 @@ export class SnapshotReader {
   }
 
   /** What `make` makes; a refusal where `maxBytes` leaves no room for it. */
-  within<Index>(make: () => Index): Index {
+  *within<Index>(make: () => Reading<Index>): Reading<Index> {
     try {
-      return make();
+      return yield* make();
     } catch (error) {
       const { code, message } = error as Error & { code?: string };
       if (code !== 'ERR_OUT_OF_MEMORY' || this.maxBytes === 2 ** 32) throw error;
@@ -192,72 +238,154 @@ export class SnapshotReader {
 
   /** Fails unless a section is there with this many bytes. */
   expectSection(tag: number, bytes: number): void {
-    const got = this.#sections.get(tag)?.bytes ?? 0;
+    const got = this.bytesOf(tag);
     expectContent(this.has(tag) && got === bytes, `section ${tag} of ${bytes} bytes`, got);
   }
 
-  /** A copy of a short section, verified. */
-  read(tag: number, mostBytes: number): DataView {
-    const entry = this.#sections.get(tag);
-    const bytes = entry?.bytes ?? 0;
-    expectContent(entry !== undefined && bytes <= mostBytes, `section ${tag} of ${mostBytes} bytes`, bytes);
-    const copy = this.#view(entry as Entry).slice();
-    expectChecksum(`section ${tag}`, checksumOf(copy), (entry as Entry).checksum);
-    return new DataView(copy.buffer);
+  /** A copy of a section outside the linear memory, verified. Sections are read in ascending order of their tags. */
+  *read(tag: number, mostBytes: number): Reading<DataView> {
+    const bytes = this.bytesOf(tag);
+    expectContent(this.has(tag) && bytes <= mostBytes, `section ${tag} of ${mostBytes} bytes`, bytes);
+    const { checksum } = yield* this.#advance(tag);
+    const copy = allocate(bytes);
+    let sum = 0;
+    for (const part of cut(copy, READ_BYTES)) {
+      yield part;
+      sum = checksumOf(part, sum);
+    }
+    this.#at += bytes;
+    expectChecksum(`section ${tag}`, sum, checksum);
+    return viewOf(copy);
   }
 
-  /** Copies a section to an address and verifies it there. `checksums` is over the same memory. */
-  copy(tag: number, memory: LinearMemory, ptr: number, checksums: Checksums): void {
-    const entry = this.#sections.get(tag) as Entry;
-    memory.u8.set(this.#view(entry), ptr);
-    expectChecksum(`section ${tag}`, checksums.of(ptr, entry.bytes), entry.checksum);
+  /** Reads a section to an address and verifies it there. `checksums` is over the same memory. */
+  *copy(tag: number, memory: LinearMemory, ptr: number, checksums: Checksums): Reading<void> {
+    const { bytes, checksum } = yield* this.#advance(tag);
+    let sum = 0;
+    for (let at = 0; at < bytes; at += READ_BYTES) {
+      const part = Math.min(READ_BYTES, bytes - at);
+      yield memory.u8.subarray(ptr + at, ptr + at + part);
+      sum = checksums.of(ptr + at, part, sum);
+    }
+    this.#at += bytes;
+    expectChecksum(`section ${tag}`, sum, checksum);
   }
 
-  #view(entry: Entry): Uint8Array {
-    return this.#bytes.subarray(entry.offset, entry.offset + entry.bytes);
+  /** Reads what is behind the last section that the caller knows. */
+  *close(): Reading<void> {
+    while (this.#next < this.#entries.length) yield* this.#skip(this.#entries[this.#next++]);
+  }
+
+  /** Comes to the beginning of a section. */
+  *#advance(tag: number): Reading<Entry> {
+    for (;;) {
+      const entry = this.#entries[this.#next++];
+      if (entry.tag !== tag) {
+        yield* this.#skip(entry);
+        continue;
+      }
+      yield* this.#gap(entry);
+      return entry;
+    }
+  }
+
+  /** Passes over a section that the caller does not know. It is verified all the same. */
+  *#skip(entry: Entry): Reading<void> {
+    expectContent(!entry.isKnown, `no section ${entry.tag}`, 'one');
+    yield* this.#gap(entry);
+    const scratch = new Uint8Array(Math.min(entry.bytes, READ_BYTES));
+    let sum = 0;
+    for (let at = 0; at < entry.bytes; at += READ_BYTES) {
+      const part = scratch.subarray(0, Math.min(READ_BYTES, entry.bytes - at));
+      yield part;
+      sum = checksumOf(part, sum);
+    }
+    this.#at += entry.bytes;
+    expectChecksum(`section ${entry.tag}`, sum, entry.checksum);
+  }
+
+  *#gap(entry: Entry): Reading<void> {
+    const gap = new Uint8Array(entry.offset - this.#at);
+    yield gap;
+    expectZeros(gap);
+    this.#at = entry.offset;
   }
 }
 
-/** The bytes of a snapshot: header and sections in the order given. Sections without pieces are left out. */
-export function writeSnapshot(
+/** The bytes of a snapshot: header and sections in the order given, which is that of their tags. */
+export function* writeSnapshot(
   kind: SnapshotKind,
   sections: readonly SectionSource[],
   memory: LinearMemory,
   kernels: Kernels,
-): Uint8Array {
-  const checksums = new Checksums(memory, kernels);
+): Writing {
   const written = sections.filter(({ pieces }) => pieces.length > 0);
-  const headerBytes = roundUp(HEADER_BYTES + ENTRY_BYTES * written.length);
-  const sizes = written.map(({ pieces }) => pieces.reduce((sum, piece) => sum + sizeOf(piece), 0));
-  let total = headerBytes;
-  for (const size of sizes) total = roundUp(total) + size;
-  const out = allocate(total);
-  const view = new DataView(out.buffer);
-  out.set(MAGIC);
+  const header = new Uint8Array(roundUp(HEADER_BYTES + ENTRY_BYTES * written.length));
+  const view = viewOf(header);
+  header.set(MAGIC);
   const words = [VERSION, KINDS.indexOf(kind) + 1, 0, 0];
   words.forEach((word, i) => void view.setUint32(8 + 4 * i, word, true));
-  setLong(view, 24, total);
   view.setUint32(32, written.length, true);
-  view.setUint32(36, headerBytes, true);
-  let at = headerBytes;
-  written.forEach(({ tag, pieces }, i) => {
-    at = roundUp(at);
+  view.setUint32(36, header.length, true);
+  let end = header.length;
+  const gaps: Uint8Array[] = [];
+  for (const [i, { tag, pieces }] of written.entries()) {
+    const offset = roundUp(end);
+    gaps.push(new Uint8Array(offset - end));
     const entry = HEADER_BYTES + ENTRY_BYTES * i;
     view.setUint32(entry, tag, true);
-    setLong(view, entry + 8, at);
-    setLong(view, entry + 16, sizes[i]);
+    setLong(view, entry + 8, offset);
+    let bytes = 0;
     let sum = 0;
     for (const piece of pieces) {
-      const isArray = piece instanceof Uint8Array;
-      sum = isArray ? checksumOf(piece, sum) : checksums.of(piece.ptr, piece.bytes, sum);
-      out.set(isArray ? piece : memory.u8.subarray(piece.ptr, piece.ptr + piece.bytes), at);
-      at += sizeOf(piece);
+      // The header comes first, and has the checksums.
+      if (piece instanceof Uint8Array) {
+        for (const part of cut(piece, WRITE_BYTES)) {
+          sum = checksumOf(part, sum);
+          yield PAUSE;
+        }
+        bytes += piece.length;
+        continue;
+      }
+      for (let at = 0; at < piece.bytes; at += WRITE_BYTES) {
+        // Tables for each part: nothing of this stays in the memory while others run.
+        const checksums = new Checksums(memory, kernels);
+        sum = checksums.of(piece.ptr + at, Math.min(WRITE_BYTES, piece.bytes - at), sum);
+        checksums.release();
+        if (piece.bytes > WRITE_BYTES) yield PAUSE;
+      }
+      bytes += piece.bytes;
     }
+    setLong(view, entry + 16, bytes);
     view.setUint32(entry + 4, sum, true);
-  });
-  view.setUint32(60, checksumOf(out.subarray(0, headerBytes)), true);
-  checksums.release();
-  return out;
+    end = offset + bytes;
+  }
+  setLong(view, 24, end);
+  view.setUint32(60, checksumOf(header), true);
+  yield header;
+  for (const [i, { pieces }] of written.entries()) {
+    if (gaps[i].length > 0) yield gaps[i];
+    for (const piece of pieces) {
+      if (piece instanceof Uint8Array) {
+        yield* cut(piece, WRITE_BYTES);
+        continue;
+      }
+      for (let at = 0; at < piece.bytes; at += WRITE_BYTES) {
+        const to = Math.min(at + WRITE_BYTES, piece.bytes);
+        yield memory.u8.subarray(piece.ptr + at, piece.ptr + to);
+      }
+    }
+  }
+}
+
+/** An array in parts of at most so many bytes. */
+function* cut(bytes: Uint8Array, most: number): Generator<Uint8Array, void, void> {
+  for (let at = 0; at < bytes.length; at += most) yield bytes.subarray(at, at + most);
+}
+
+/** Bytes of a whole snapshot, as the beginning of its header says. */
+export function totalOf(header: Uint8Array): number {
+  return long(viewOf(header), 24);
 }
 
 /** CRC-32C of bytes in a linear memory, at 2 GB/s and more. Its tables are a region while it is in use. */
@@ -320,8 +448,8 @@ export function countBits(bits: Uint8Array, count: number): number {
   return set;
 }
 
-/** Bytes for a whole snapshot. */
-function allocate(bytes: number): Uint8Array<ArrayBuffer> {
+/** Bytes outside the linear memory. */
+export function allocate(bytes: number): Uint8Array<ArrayBuffer> {
   try {
     return new Uint8Array(bytes);
   } catch {
@@ -365,10 +493,6 @@ export function seedFrom(view: DataView, at: number): bigint {
 
 function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-function sizeOf(piece: Uint8Array | { ptr: number; bytes: number }): number {
-  return piece instanceof Uint8Array ? piece.length : piece.bytes;
 }
 
 function roundUp(bytes: number): number {

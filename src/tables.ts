@@ -1,5 +1,5 @@
 import { type BucketStats, Buckets, joinStats } from './buckets.js';
-import { checkIds, checkInteger, checkNumber, checkOptions, typeError } from './check.js';
+import { checkIds, checkInteger, checkNumber, checkOptions, rangeError, typeError } from './check.js';
 import type { Kernels } from './kernels.js';
 import { isOutOfMemory, type LinearMemory } from './memory.js';
 import { type CappedBatch, type CappedNeighbors, drainHeap, makeBatch } from './neighbors.js';
@@ -107,6 +107,8 @@ export class HashTables<Queries> {
   #workspace: Workspace | undefined;
   /** Undefined until it is settled how many bits a key has. */
   #buckets: Buckets | undefined;
+  /** The asynchronous call under way: until it ends, others may read and nothing may change. */
+  #busy: string | undefined;
 
   constructor(tables: number, family: Family<Queries>, maxBytes?: number) {
     this.tables = tables;
@@ -137,6 +139,22 @@ export class HashTables<Queries> {
     return this.#buckets?.count ?? 0;
   }
 
+  /** The first id of rows that are about to be added. Throws while nothing may change (ERR_BUSY). */
+  nextId(): number {
+    this.#idle();
+    return this.count;
+  }
+
+  /** Nothing may change until `takeBack`. */
+  lend(call: string): void {
+    this.#idle();
+    this.#busy = call;
+  }
+
+  takeBack(): void {
+    this.#busy = undefined;
+  }
+
   get buckets(): Buckets | undefined {
     this.#live();
     return this.#buckets;
@@ -160,6 +178,7 @@ export class HashTables<Queries> {
   }
 
   remove(ids: number | ArrayLike<number>): number {
+    this.#idle();
     const checked = checkIds('ids', ids, this.count);
     return this.#buckets?.remove(checked) ?? 0;
   }
@@ -272,6 +291,12 @@ export class HashTables<Queries> {
   dispose(): void {
     this.#workspace = undefined;
     this.#buckets = undefined;
+  }
+
+  #idle(): void {
+    this.#live();
+    if (this.#busy === undefined) return;
+    throw rangeError('ERR_BUSY', `index: expected no other work under way, got one of ${this.#busy}`);
   }
 
   #live(): Workspace {

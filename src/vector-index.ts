@@ -14,7 +14,7 @@ import {
 } from './check.js';
 import { Engine, type RowTrace } from './engine.js';
 import { EngineJoins } from './engine-joins.js';
-import { EngineSnapshot, saveEngine } from './engine-snapshot.js';
+import { EngineSnapshot, writeEngine } from './engine-snapshot.js';
 import type { VectorPages } from './join-queries.js';
 import type { Nearest } from './joinable.js';
 import {
@@ -36,8 +36,9 @@ import {
 import { type AsyncOptions, checkAsync, finish, finishInSlices, type Progress, under } from './progress.js';
 import { RandomGenerator, seedOf } from './random.js';
 import type { Storage } from './rows.js';
-import type { SnapshotLimits } from './snapshot.js';
+import type { Reading, SnapshotLimits, Writing } from './snapshot.js';
 import { LEAST_PRINCIPAL } from './space.js';
+import { fromBytes, fromStream, toBytes, toStream } from './streams.js';
 import {
   type Evaluation,
   type Settings,
@@ -233,11 +234,33 @@ export class VectorIndex {
    * @throws SnapshotError (ERR_SNAPSHOT) with a `reason`; RangeError (ERR_OUT_OF_MEMORY) where the machine has no room for it.
    */
   static load(bytes: Uint8Array, limits?: SnapshotLimits): VectorIndex {
-    const snapshot = new EngineSnapshot(bytes, limits);
-    return snapshot.within(() => {
+    return fromBytes(bytes, (length) => VectorIndex.fromParts(limits, length));
+  }
+
+  /**
+   * As `load`, from a stream of the bytes that is read to its end, straight into the memory of the index: no second copy
+   * is made. In slices of about 8 ms with the event loop in between.
+   *
+   * How long a stream is shows only at its end: until then `maxBytes` alone says how much memory its header may ask for.
+   *
+   * @param options limits as of `load`, and those of AsyncOptions; progress is in bytes.
+   * @throws as load, also where the stream ends early or goes on behind the snapshot (SnapshotError); whatever the stream
+   * or the signal fails with. The stream is canceled then, and nothing is left of the index.
+   */
+  static async loadFrom(
+    stream: ReadableStream<Uint8Array>,
+    options: SnapshotLimits & AsyncOptions = {},
+  ): Promise<VectorIndex> {
+    return fromStream(stream, VectorIndex.fromParts(options), options);
+  }
+
+  /** @internal For whoever reads bytes in another way: snapshot.ts, `Reading`. `length`: how many there are, if known. */
+  static *fromParts(limits?: SnapshotLimits, length?: number): Reading<VectorIndex> {
+    const snapshot = yield* EngineSnapshot.open(limits, length);
+    return yield* snapshot.within(function* () {
       const { dimensions, metric, storage, seed, maxBytes } = snapshot;
       const index = new VectorIndex({ dimensions, metric, storage, seed, maxBytes });
-      index.#tuner.restore(snapshot.fill(index.#engine));
+      index.#tuner.restore(yield* snapshot.fill(index.#engine));
       return index;
     });
   }
@@ -633,8 +656,32 @@ export class VectorIndex {
    * @throws RangeError where there is no room for a second copy (ERR_OUT_OF_MEMORY).
    */
   save(): Uint8Array {
-    this.#alive();
-    return saveEngine(this.#engine, this.#tuner.tuned);
+    return toBytes(this.snapshotParts());
+  }
+
+  /**
+   * As `save`, into a stream that is closed at the end: no second copy is made. In slices of about 8 ms with the event
+   * loop in between. Until it ends the index may be searched and not changed (RangeError, ERR_BUSY).
+   *
+   * @param options those of AsyncOptions; progress is in bytes.
+   * @throws whatever the stream or the signal fails with; the stream is aborted then, and the index as it was.
+   */
+  async saveTo(stream: WritableStream, options: AsyncOptions = {}): Promise<void> {
+    return toStream(this.snapshotParts(), stream, options);
+  }
+
+  /** @internal For whoever writes bytes in another way: snapshot.ts, `Writing`. */
+  *snapshotParts(): Writing {
+    this.#idle();
+    this.#busy = 'saveTo';
+    try {
+      for (const part of writeEngine(this.#engine, this.#tuner.tuned)) {
+        yield part;
+        this.#alive();
+      }
+    } finally {
+      this.#busy = undefined;
+    }
   }
 
   /** Frees the memory at once. Any later call throws (ERR_DISPOSED). */

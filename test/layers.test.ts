@@ -34,6 +34,7 @@ const LAYERS: readonly (readonly string[])[] = [
     'sets',
     'snapshot',
     'space',
+    'streams',
     'tuning',
     'undo',
   ],
@@ -41,7 +42,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['engine'], // composes cells, rows, space and tuning's contract into the stages of a query
   ['engine-joins', 'engine-snapshot'], // an engine as joins see it; an engine ⇄ bytes
   ['tables'], // composes buckets into the stages of a query that all families of hash tables share
-  ['table-joins'], // tables as joins see them
+  ['table-joins', 'table-snapshot'], // tables as joins see them; hash tables ⇄ bytes
   ['bit-sampling-lsh', 'hyperplane-lsh', 'min-hash-lsh', 'vector-index'], // compose
   ['index'], // names only
   ['js/index'], // the same names over the kernels in JavaScript
@@ -56,6 +57,7 @@ const WITHIN: Record<string, readonly string[]> = {
   neighbors: ['check', 'kernels', 'memory'],
   plan: ['kernels', 'memory'],
   progress: ['check'],
+  streams: ['snapshot'],
   tuning: ['cells'],
   workspace: ['kernels', 'memory'],
 };

@@ -1,6 +1,8 @@
+import { BitSamplingLsh } from '../src/bit-sampling-lsh.js';
 import { HyperplaneLsh } from '../src/hyperplane-lsh.js';
+import { MinHashLsh } from '../src/min-hash-lsh.js';
 import type { Neighbors } from '../src/neighbors.js';
-import { checksumOf, SnapshotError } from '../src/snapshot.js';
+import { checksumOf, SnapshotError, type SnapshotKind, type SnapshotLimits } from '../src/snapshot.js';
 import { VectorIndex } from '../src/vector-index.js';
 import { uniform } from './arena.js';
 import { clumpedRows } from './data.js';
@@ -71,7 +73,15 @@ export function mutate(original: Uint8Array, next: () => number): Uint8Array {
   return bytes;
 }
 
-function checkNeighbors(found: Neighbors, k: number, index: VectorIndex | HyperplaneLsh): void {
+type AnyIndex = VectorIndex | HyperplaneLsh | BitSamplingLsh | MinHashLsh;
+
+export const CLASSES = { VectorIndex, HyperplaneLsh, BitSamplingLsh, MinHashLsh } as const;
+
+export function loadAs(kind: SnapshotKind, bytes: Uint8Array, limits?: SnapshotLimits): AnyIndex {
+  return CLASSES[kind].load(bytes, limits);
+}
+
+function checkNeighbors(found: Neighbors, k: number, index: AnyIndex): void {
   if (found.ids.length > k) throw new Error(`expected at most ${k} neighbors, got ${found.ids.length}`);
   if (new Set(found.ids).size !== found.ids.length)
     throw new Error(`expected different ids, got ${found.ids}`);
@@ -82,19 +92,27 @@ function checkNeighbors(found: Neighbors, k: number, index: VectorIndex | Hyperp
  * Loads bytes and, if they are taken, does everything with the index that there is to do. True if they were refused with
  * a SnapshotError; any other error, and any id that is none of a row, is thrown.
  */
-export function isRefused(bytes: Uint8Array, kind: 'VectorIndex' | 'HyperplaneLsh'): boolean {
+export function isRefused(bytes: Uint8Array, kind: SnapshotKind): boolean {
   const limits = { maxBytes: 2 ** 26 };
-  let index: VectorIndex | HyperplaneLsh;
+  let index: AnyIndex;
   try {
-    index = kind === 'VectorIndex' ? VectorIndex.load(bytes, limits) : HyperplaneLsh.load(bytes, limits);
+    index = loadAs(kind, bytes, limits);
   } catch (error) {
     if (error instanceof SnapshotError && error.code === 'ERR_SNAPSHOT') return true;
     throw error;
   }
-  const vectors = clumpedRows(3, index.dimensions, 2, 0.5, bytes.length);
-  const query = vectors.slice(0, index.dimensions);
-  if (index instanceof VectorIndex) exercise(index, query, vectors);
-  else exerciseTables(index, query, vectors);
+  if (index instanceof BitSamplingLsh) {
+    const codes = new Uint8Array(3 * Math.ceil(index.bits / 8)).fill(1);
+    exerciseTables(index, codes.slice(0, codes.length / 3), codes);
+  } else if (index instanceof MinHashLsh) {
+    const set = Uint32Array.of(1, 5, 8);
+    exerciseTables(index, set, [set, new Uint32Array(0), Uint32Array.of(2)]);
+  } else {
+    const vectors = clumpedRows(3, index.dimensions, 2, 0.5, bytes.length);
+    const query = vectors.slice(0, index.dimensions);
+    if (index instanceof VectorIndex) exercise(index, query, vectors);
+    else exerciseTables(index, query, vectors);
+  }
   index.dispose();
   return false;
 }
@@ -126,22 +144,55 @@ function exercise(index: VectorIndex, query: Float32Array, vectors: Float32Array
   }
 }
 
-function exerciseTables(index: HyperplaneLsh, query: Float32Array, vectors: Float32Array): void {
+/** What the classes of hash tables have in common. */
+interface Tables<Query, Rows> {
+  add(rows: Rows): number;
+  remove(ids: number[]): number;
+  has(id: number): boolean;
+  search(query: Query, options: { k: number; probes?: number }): Neighbors;
+  candidates(query: Query, options?: { probes?: number }): Uint32Array;
+  stats(): unknown;
+  save(): Uint8Array;
+}
+
+function exerciseTables<Query, Rows>(
+  index: (HyperplaneLsh | BitSamplingLsh | MinHashLsh) & Tables<Query, Rows>,
+  query: Query,
+  rows: Rows,
+): void {
   for (let turn = 0; turn < 2; turn++) {
-    if (index.bits > 0) {
+    if (!(index instanceof HyperplaneLsh) || index.bits > 0) {
       for (const probes of [1, 4]) checkNeighbors(index.search(query, { k: 6, probes }), 6, index);
       for (const id of index.candidates(query, { probes: 2 })) {
         if (!index.has(id)) throw new Error(`expected ids of rows, got ${id}`);
       }
       index.stats();
     }
-    HyperplaneLsh.load(index.save()).dispose();
-    index.remove([index.add(vectors)]);
+    loadAs(index.constructor.name as SnapshotKind, index.save()).dispose();
+    index.remove([index.add(rows)]);
   }
 }
 
+/** Codes whose spare bits are zeros. */
+export function randomCodes(rows: number, bits: number, seed: number): Uint8Array {
+  const next = uniform(seed);
+  const bytes = Math.ceil(bits / 8);
+  const codes = Uint8Array.from({ length: rows * bytes }, () => 256 * next());
+  if (bits % 8)
+    for (let last = bytes - 1; last < codes.length; last += bytes) codes[last] &= 2 ** (bits % 8) - 1;
+  return codes;
+}
+
+/** Sets of up to 12 features, some of them empty. */
+export function randomSets(count: number, seed: number): Uint32Array[] {
+  const next = uniform(seed);
+  return Array.from({ length: count }, () =>
+    Uint32Array.from({ length: Math.floor(13 * next()) }, () => 30 * next()),
+  );
+}
+
 /** Small indexes of many kinds, saved. */
-export function seeds(): [kind: 'VectorIndex' | 'HyperplaneLsh', name: string, bytes: Uint8Array][] {
+export function seeds(): [kind: SnapshotKind, name: string, bytes: Uint8Array][] {
   const rows = clumpedRows(60, 5, 4, 0.4, 1);
   const built = VectorIndex.from(rows, { dimensions: 5, cells: 4, refine: true });
   built.tune({ k: 3, recall: 0.8 });
@@ -160,7 +211,23 @@ export function seeds(): [kind: 'VectorIndex' | 'HyperplaneLsh', name: string, b
   const thinned = new HyperplaneLsh({ dimensions: 5, tables: 2, bits: 3, metric: 'cosine' });
   thinned.add(rows);
   thinned.remove([0, 1, 7, 8, 9, 30, 59]);
+  const codes = new BitSamplingLsh({ bits: 75, sampledBits: 6, tables: 3 });
+  codes.add(randomCodes(40, 75, 7));
+  const fewer = new BitSamplingLsh({ bits: 64, sampledBits: 40, tables: 2 });
+  fewer.add(randomCodes(40, 64, 8));
+  fewer.remove([0, 1, 7, 8, 9, 39]);
+  const sets = new MinHashLsh({ bands: 3, rows: 2, seed: 300 });
+  sets.add(randomSets(40, 9));
+  const less = new MinHashLsh({ bands: 2, rows: 1 });
+  less.add(randomSets(40, 10));
+  less.remove([0, 1, 7, 8, 9, 39]);
   return [
+    ['BitSamplingLsh', 'tables of codes', codes.save()],
+    ['BitSamplingLsh', 'tables of codes with removed ones', fewer.save()],
+    ['BitSamplingLsh', 'no codes', new BitSamplingLsh({ bits: 9, sampledBits: 3, tables: 2 }).save()],
+    ['MinHashLsh', 'tables of sets', sets.save()],
+    ['MinHashLsh', 'tables of sets with removed ones', less.save()],
+    ['MinHashLsh', 'no sets', new MinHashLsh({ bands: 2, rows: 3 }).save()],
     ['VectorIndex', 'an index with removed rows', removed.save()],
     ['VectorIndex', 'an index of which no row is left', emptied.save()],
     ['HyperplaneLsh', 'hash tables with removed rows', thinned.save()],
@@ -191,7 +258,7 @@ export function principalSeed(): Uint8Array {
  * seed of the mutation that brought it about.
  */
 export function fuzz(
-  kind: 'VectorIndex' | 'HyperplaneLsh',
+  kind: SnapshotKind,
   bytes: Uint8Array,
   firstSeed: number,
   ms: number,

@@ -178,9 +178,9 @@ describe('a bundle', () => {
   // Bytes with the binary in them, a little above what was measured: a bundle that passes its limit has grown for a reason
   // that somebody should know.
   it.each([
-    ['everything', "export * from 'orthant'", 66_000],
-    ['VectorIndex', "export { VectorIndex } from 'orthant'", 50_000],
-    ['HyperplaneLsh', "export { HyperplaneLsh } from 'orthant'", 35_000],
+    ['everything', "export * from 'orthant'", 69_000],
+    ['VectorIndex', "export { VectorIndex } from 'orthant'", 52_000],
+    ['HyperplaneLsh', "export { HyperplaneLsh } from 'orthant'", 37_500],
     ['exactSearch', "export { exactSearch } from 'orthant'", 24_000],
   ])('of %s stays small', async (_, code, limit) => {
     expect((await bundle(code)).gzipped).toBeLessThan(limit);

@@ -1,17 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { HyperplaneLsh } from '../src/hyperplane-lsh.js';
-import { checksumOf, SnapshotError, type SnapshotReason } from '../src/snapshot.js';
+import { checksumOf, SnapshotError, type SnapshotKind, type SnapshotReason } from '../src/snapshot.js';
 import { VectorIndex } from '../src/vector-index.js';
 import { thrownBy } from './answers.js';
 import { normals } from './data.js';
-import { fuzz, isRefused, repair, sectionsOf, seeds } from './mutations.js';
+import { fuzz, isRefused, loadAs, repair, sectionsOf, seeds } from './mutations.js';
 
 const SNAPSHOTS = seeds();
 
-function refusalOf(kind: string, bytes: Uint8Array): SnapshotError {
-  const error = thrownBy(() =>
-    kind === 'VectorIndex' ? VectorIndex.load(bytes) : HyperplaneLsh.load(bytes),
-  );
+function refusalOf(kind: SnapshotKind, bytes: Uint8Array): SnapshotError {
+  const error = thrownBy(() => loadAs(kind, bytes));
   expect(error).toBeInstanceOf(SnapshotError);
   return error as SnapshotError;
 }
@@ -49,6 +46,10 @@ describe('a forged snapshot is refused when', () => {
   const built = find('a built index with a second stage');
   const bytesOfInt8 = find('an index of 8-bit rows with lengths');
   const tables = find('hash tables');
+  const codes = find('tables of codes');
+  const fewer = find('tables of codes with removed ones');
+  const sets = find('tables of sets');
+  const less = find('tables of sets with removed ones');
   const removed = find('an index with removed rows');
   const thinned = find('hash tables with removed rows');
   const codeBytes = 16 * 4;
@@ -134,6 +135,19 @@ describe('a forged snapshot is refused when', () => {
     ['the norm of a record is infinite', bytesOfInt8, [[9, 20, 0x7f800000]], 'content'],
     ['the extension of a record is not a number', bytesOfInt8, [[9, 24, NAN]], 'content'],
     ['a record goes on behind its end', bytesOfInt8, [[9, 8, 1]], 'content'],
+    ['a length is 0', bytesOfInt8, [[11, 0, 0]], 'content'],
+    [
+      'a row is half as long as it was',
+      removed,
+      [0, 1, 2, 3, 4].map((i): Change => [9, 4 * i, word(removed, 9, 4 * i) - (1 << 23)]),
+      'content',
+    ],
+    [
+      'a row has no direction under cosine',
+      removed,
+      [0, 1, 2, 3, 4].map((i): Change => [9, 4 * i, 0]),
+      'content',
+    ],
     ['a length is infinite', bytesOfInt8, [[11, 0, 0x7f800000]], 'content'],
     ['tables have 0 dimensions', tables, [[1, 0, 0]], 'content'],
     ['tables have another metric', tables, [[1, 4, 2]], 'content'],
@@ -147,6 +161,42 @@ describe('a forged snapshot is refused when', () => {
     ['a row of tables has a NaN', tables, [[3, 0, NAN]], 'content'],
     ['a row of tables goes on behind its end', tables, [[3, 20, 0x3f800000]], 'content'],
     ['a row has no direction', tables, [0, 1, 2, 3, 4].map((i): Change => [3, 4 * i, 0]), 'content'],
+    ['codes have no bits', codes, [[1, 0, 0]], 'content'],
+    ['codes have more bits than there may be', codes, [[1, 0, 65537]], 'content'],
+    ['codes have other bits', codes, [[1, 0, 74]], 'content'],
+    ['no bits are sampled', codes, [[1, 4, 0]], 'content'],
+    ['more bits are sampled', codes, [[1, 4, 65536]], 'content'],
+    ['there are no tables of codes', codes, [[1, 8, 0]], 'content'],
+    ['there are 257 tables of codes', codes, [[1, 8, 257]], 'content'],
+    ['there are more codes than bytes', codes, [[1, 12, 41]], 'content'],
+    ['a reserved word of codes is used', codes, [[1, 16, 1]], 'content'],
+    ['a sampled bit is none of a code', codes, [[2, 0, 75]], 'content'],
+    ['a code goes on behind its last bit', codes, [[3, 8, word(codes, 3, 8) | 0x800]], 'content'],
+    ['a code goes on behind its last byte', codes, [[3, 12, 1]], 'content'],
+    ['a key of codes has too many bits', codes, [[4, 0, 64]], 'content'],
+    ['a removed code is there', fewer, [[3, 0, 1]], 'content'],
+    [
+      'codes name no removed one',
+      fewer,
+      [
+        [5, 0, 0],
+        [5, 1, 0],
+      ],
+      'content',
+    ],
+    ['sets have no bands', sets, [[1, 0, 0]], 'content'],
+    ['sets have 257 bands', sets, [[1, 0, 257]], 'content'],
+    ['bands have no rows', sets, [[1, 4, 0]], 'content'],
+    ['bands have 257 rows', sets, [[1, 4, 257]], 'content'],
+    ['there are more sets than bytes', sets, [[1, 8, 41]], 'content'],
+    ['there are as many sets as there can be', sets, [[1, 8, 0xfffffffe]], 'content'],
+    ['a reserved word of sets is used', sets, [[1, 12, 1]], 'content'],
+    ['the first set does not start at 0', sets, [[2, 0, 1]], 'content'],
+    ['a set ends before it starts', sets, [[2, 8, 0]], 'content'],
+    ['a set ends behind all features', sets, [[2, 4, 0xffffffff]], 'content'],
+    ['the last set ends before the last feature', sets, [[2, 160, word(sets, 2, 160) - 1]], 'content'],
+    ['the features of a set do not ascend', sets, [[3, 4, word(sets, 3, 0)]], 'content'],
+    ['a removed set has features', less, [[2, 4, 1]], 'content'],
     ['a key has too many bits', tables, [[4, 0, 16]], 'content'],
   ];
 
@@ -156,10 +206,8 @@ describe('a forged snapshot is refused when', () => {
     for (const [tag, at, value] of changes) {
       view.setUint32((offsetOf(bytes, tag) as number) + at, value, true);
     }
-    const error = refusalOf(
-      bytes === tables || bytes === thinned ? 'HyperplaneLsh' : 'VectorIndex',
-      repair(forged),
-    );
+    const kind = SNAPSHOTS.find(([, , other]) => other === bytes)?.[0] as SnapshotKind;
+    const error = refusalOf(kind, repair(forged));
     expect([error.reason, error.message]).toEqual([reason, error.message]);
   });
 
