@@ -25,17 +25,21 @@ function lacking(plan: usize, row: usize, rotated: usize): f32 {
     }
     offset = min<f32>(0, getFloat(plan, Plan.NormBound) - sum(a));
   }
-  if (!get(plan, Plan.Rounds)) {
-    let a = f32x4.splat(0);
-    for (let p = row, m = get(plan, Plan.RawMean); p < end; p += 16, m += 16) a = addSquare(a, v128.load(p), v128.load(m));
-    let b = f32x4.splat(0);
-    for (let p = rotated, last = rotated + (get(plan, Plan.Dims) << 2); p < last; p += 16) {
-      const x = v128.load(p);
-      b = addProduct(b, x, x);
-    }
-    offset += max<f32>(0, sum(a) - sum(b));
+  return offset + outside(plan, row, rotated);
+}
+
+/** The energy of a row outside the planes of the matrix; 0 without one. */
+export function outside(plan: usize, row: usize, rotated: usize): f32 {
+  if (get(plan, Plan.Rounds)) return 0;
+  const end = row + (get(plan, Plan.Stride) << 2);
+  let a = f32x4.splat(0);
+  for (let p = row, m = get(plan, Plan.RawMean); p < end; p += 16, m += 16) a = addSquare(a, v128.load(p), v128.load(m));
+  let b = f32x4.splat(0);
+  for (let p = rotated, last = rotated + (get(plan, Plan.Dims) << 2); p < last; p += 16) {
+    const x = v128.load(p);
+    b = addProduct(b, x, x);
   }
-  return offset;
+  return max<f32>(0, sum(a) - sum(b));
 }
 
 /**

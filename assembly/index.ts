@@ -10,6 +10,7 @@ export { extendRows, fillRecords, fillSlots, permuteRows, scaleRows } from './fi
 export { hamming, hammingGathered } from './hamming';
 export { jaccardGathered } from './jaccard';
 export { bandKeys, minHash } from './minhash';
+export { collectPassing, countPassing, rankPassing, scanWithin, searchPassing, sortFound, startWithin } from './passing';
 export { Plan } from './plan';
 export { probeKeys } from './probe';
 export { keys, margins, packPlanes, signBits } from './project';

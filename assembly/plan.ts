@@ -77,6 +77,25 @@ export enum Plan {
   RowsRefined,
   RowsRanked,
   Capped, //        set to 1 where MostRanked left a survivor out
+  // filters and ranges (passing.ts)
+  Positions, //     u32 × ids: position of the row of this id, 2^32 - 1 when it was removed
+  Filter, //        u8 × FilterBytes: an id passes if bit id & 7 of byte id >> 3 is 1; 0: all pass
+  FilterBytes, //   a multiple of 4; all ids are below 8 × FilterBytes
+  Visited, //       u8 × Cells: 1 when this search has scanned the cell
+  Reach, //         f32 × 2 × ReachCount: a distance, ascending, and the slope there
+  ReachCount, //    0: every cell is within reach
+  MostProbes, //    cells that a search among passing rows visits at most
+  Budget, //        f32: microseconds by the model below after which a search gives up; infinity: never
+  CodeCost, //      f32 microseconds: a code that is scanned, a slot whose row is looked up, a row that is ranked
+  LookCost, //      f32
+  RowCost, //       f32
+  Surplus, //       f32: what a score lacks to a squared distance in the coded space
+  Limit, //         f32, of ranges: squared distance in the engine's space that a row may have
+  LimitScore, //    f32, of ranges: the largest exact score
+  Reached, //       slots of the cells within reach of a range
+  Found, //         8 bytes × FoundCapacity, of ranges: f32 score · u32 id
+  FoundCount,
+  FoundCapacity,
   Bytes, //         size of the plan
 }
 

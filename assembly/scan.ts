@@ -59,11 +59,11 @@ export function makeTable(plan: usize, rotated: usize): void {
 }
 
 /** Blocks scanned before their survivors are taken out and the limit falls. */
-const BATCH: u32 = 16;
+export const BATCH: u32 = 16;
 /** The same while there is no limit yet, and every slot survives. */
 const FIRST_BATCH: u32 = 2;
 /** A block that waits for that: 32 lower bounds less g, the mask of its survivors, the address of its factors. */
-const WAITING_BYTES: usize = 144;
+export const WAITING_BYTES: usize = 144;
 
 // Sixteen table entries at once. Indexes are 0…15, where every engine gives the same: relaxed, and one instruction on x86
 // instead of two. assembly/build.mjs makes the plain form of the binary, for engines without relaxed SIMD.
@@ -90,7 +90,7 @@ function lowerBounds(wideSums: v128, factors: usize, at: usize, scale: v128, bia
  */
 // @ts-ignore: decorator
 @inline
-function bounds(centres: bool, plan: usize, first: usize, end: usize, limit: f32, bias1: f32): u32 {
+export function bounds(centres: bool, plan: usize, first: usize, end: usize, limit: f32, bias1: f32): u32 {
   const groups = <u32>get(plan, Plan.Dims) >> 2;
   const codeBytes: usize = (<usize>groups) << (centres ? 5 : 4);
   const quads: usize = ((<usize>groups) >> 2) << (centres ? 7 : 6);
@@ -219,7 +219,7 @@ function bounds(centres: bool, plan: usize, first: usize, end: usize, limit: f32
  */
 // @ts-ignore: decorator
 @inline
-function takeOut(
+export function takeOut(
   centres: bool,
   plan: usize,
   waiting: u32,

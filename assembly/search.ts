@@ -11,15 +11,15 @@ import { transform } from './transform';
 import { makeTable, scanCell } from './scan';
 
 /** Spare candidates beyond an eighth when cells are ranked for a query, and groups visited beyond a quarter of `want`. */
-const SPARE: u32 = 6;
-const GROUP_SPARE: u32 = 8;
+export const SPARE: u32 = 6;
+export const GROUP_SPARE: u32 = 8;
 
 /**
  * Ranks the rows at `count` positions exactly into Heap, four at a time.
  *
  * positions  u32 × count   read; up to three more are overwritten
  */
-function rankRowsAt(plan: usize, positions: usize, count: u32): void {
+export function rankRowsAt(plan: usize, positions: usize, count: u32): void {
   const most = <u32>get(plan, Plan.MostRanked);
   const room = most - <u32>get(plan, Plan.RowsRanked);
   if (most && count > room) {
@@ -82,7 +82,7 @@ function takeCell(plan: usize, first: usize, end: usize): u32 {
  * Hands the waiting survivors to the next stage. The list begins with the best that came out of the second stage so far
  * (KeptCount), whose keys are scores, not bounds; the survivors behind them leave it.
  */
-function settle(plan: usize, refine: bool): void {
+export function settle(plan: usize, refine: bool): void {
   const kept = get(plan, Plan.KeptCount) << 2;
   const end = get(plan, Plan.Pending) << 2;
   const worst = getFloat(plan, Plan.Worst);
@@ -123,13 +123,8 @@ export function chooseCells(plan: usize): u32 {
   return rankCells(plan, get(plan, Plan.Rotated), <u32>get(plan, Plan.Probes), SPARE, GROUP_SPARE);
 }
 
-/** Stage 3: scans the first `probes` of Candidates; survivors are left waiting or have gone on to the next stage. */
-export function scanCells(plan: usize, probes: u32): void {
-  const k = <u32>get(plan, Plan.K);
-  const epsilon = getFloat(plan, Plan.Epsilon);
-  const filtered = isFiltered(plan);
-  const refine = filtered && get(plan, Plan.Refine) != 0;
-  fillHeap(get(plan, Plan.Heap), k);
+/** No survivors, no estimates, and nothing counted yet. */
+export function startScan(plan: usize): void {
   put(plan, Plan.KeptCount, 0);
   const estimates = get(plan, Plan.Estimates);
   for (let p = estimates, end = p + (get(plan, Plan.EstimateCount) << 2); p < end; p += 4) store<f32>(p, Infinity);
@@ -138,7 +133,16 @@ export function scanCells(plan: usize, probes: u32): void {
   put(plan, Plan.SurvivorCount, 0);
   put(plan, Plan.RowsRefined, 0);
   put(plan, Plan.RowsRanked, 0);
+}
 
+/** Stage 3: scans the first `probes` of Candidates; survivors are left waiting or have gone on to the next stage. */
+export function scanCells(plan: usize, probes: u32): void {
+  const k = <u32>get(plan, Plan.K);
+  const epsilon = getFloat(plan, Plan.Epsilon);
+  const filtered = isFiltered(plan);
+  const refine = filtered && get(plan, Plan.Refine) != 0;
+  fillHeap(get(plan, Plan.Heap), k);
+  startScan(plan);
   const blocks = get(plan, Plan.Blocks);
   const blockBytes = (get(plan, Plan.Dims) << 2) + FACTOR_BYTES;
   const directory = get(plan, Plan.Directory);

@@ -612,10 +612,10 @@ export class Engine implements Tunable {
     this.#cap(mostRanked);
     if (this.size === 0) return 0;
     const wanted = Math.min(k, this.size);
-    this.#configure(wanted, settings);
+    this.configure(wanted, settings);
     this.rows.setQuery(query);
     this.plan.kernels.search(this.plan.address);
-    return this.#drain(wanted);
+    return this.drain(wanted);
   }
 
   /** Runs many searches with the same settings. Returns nothing: neighbors, distances and counts are written. */
@@ -631,7 +631,7 @@ export class Engine implements Tunable {
     const count = into.counts.length;
     const wanted = Math.min(k, this.size);
     if (wanted === 0) return;
-    this.#configure(wanted, settings);
+    this.configure(wanted, settings);
     let first = 0;
     try {
       for (; first < count; first += BATCH) {
@@ -691,7 +691,7 @@ export class Engine implements Tunable {
       )
         count++;
       if (settings) {
-        this.#configure(wanted, settings);
+        this.configure(wanted, settings);
         const results = plan.reserve('batch', count * (this.stride + 2 * wanted) * 4);
         const scores = results + count * wanted * 4;
         const queries = this.rows.asQueries(position, count, scores + count * wanted * 4);
@@ -701,12 +701,12 @@ export class Engine implements Tunable {
           read(first + i, u32, (results >>> 2) + i * wanted, f32, (scores >>> 2) + i * wanted, wanted);
       } else {
         for (let i = 0; i < count; i++) {
-          this.#reserveResults(wanted);
+          this.reserveResults(wanted);
           plan.set('K', wanted);
           this.#settings = null;
           this.rows.asQuery(position + i);
           plan.kernels.searchExact(plan.address);
-          this.#drain(wanted);
+          this.drain(wanted);
           const { u32, f32 } = plan.memory;
           const results = plan.ptr('results') >>> 2;
           read(first + i, u32, results, f32, results + wanted, wanted);
@@ -728,7 +728,7 @@ export class Engine implements Tunable {
     this.#cap(mostRanked);
     const { kernels, address } = this.plan;
     const wanted = Math.min(k, this.size);
-    this.#configure(wanted, settings);
+    this.configure(wanted, settings);
     this.rows.setQuery(query);
     kernels.prepare(address);
     lap();
@@ -737,7 +737,7 @@ export class Engine implements Tunable {
     kernels.scanCells(address, probes);
     lap();
     kernels.rankFound(address);
-    const found = this.#drain(wanted);
+    const found = this.drain(wanted);
     lap();
     return found;
   }
@@ -747,12 +747,12 @@ export class Engine implements Tunable {
     this.#cap(0);
     if (this.size === 0) return 0;
     const wanted = Math.min(k, this.size);
-    this.#reserveResults(wanted);
+    this.reserveResults(wanted);
     this.plan.set('K', wanted);
     this.#settings = null;
     this.rows.setQuery(query);
     this.plan.kernels.searchExact(this.plan.address);
-    return this.#drain(wanted);
+    return this.drain(wanted);
   }
 
   /** Whether the last search left rows out for having ranked as many as it might. */
@@ -809,6 +809,41 @@ export class Engine implements Tunable {
     return plan.memory.u32.slice(at, at + count);
   }
 
+  /** As cellOrder, with the squared distances of the cells' centres. */
+  cellDistances(query: Float32Array): { cells: Uint32Array; squared: Float32Array } {
+    const cells = this.cellOrder(query);
+    const at = this.plan.ptr('candidateKeys') >>> 2;
+    return { cells, squared: this.plan.memory.f32.slice(at, at + cells.length) };
+  }
+
+  /** Squared distance in the engine's space that a distance from a query stands for. */
+  squaredOf(distance: number, query: Float32Array): number {
+    return this.rows.squared(distance, query);
+  }
+
+  /** Squared distance of a query and a row in the engine's space. */
+  squaredTo(query: Float32Array, id: number): number {
+    const row = this.vector(id);
+    let dot = 0;
+    let squares = 0;
+    let own = 0;
+    let other = 0;
+    for (let i = 0; i < row.length; i++) {
+      dot += row[i] * query[i];
+      squares += (row[i] - query[i]) * (row[i] - query[i]);
+      own += row[i] * row[i];
+      other += query[i] * query[i];
+    }
+    const { metric } = this.rows;
+    if (metric === 'euclidean') return squares;
+    return this.squaredOf(metric === 'cosine' ? 1 - dot / Math.sqrt(own * other) : -dot, query);
+  }
+
+  /** Makes the next search enter its settings anew, after the plan was used for something else. */
+  forgetSettings(): void {
+    this.#settings = null;
+  }
+
   /** Where a row stands in the search that ran last with these settings (null: exact). */
   trace(query: Float32Array, id: number, settings: Settings | null): RowTrace {
     const { plan } = this;
@@ -829,7 +864,8 @@ export class Engine implements Tunable {
     };
   }
 
-  #drain(k: number): number {
+  /** Sorts the neighbors that stand in the heap for `read`; returns how many there are. */
+  drain(k: number): number {
     const { plan } = this;
     const results = plan.ptr('results');
     plan.kernels.drain(plan.ptr('heap'), k, results, results + k * 4);
@@ -840,7 +876,8 @@ export class Engine implements Tunable {
     return found;
   }
 
-  #configure(k: number, settings: Settings): void {
+  /** Enters k and settings into the plan, with room for all that a search with them needs. */
+  configure(k: number, settings: Settings): void {
     const set = this.#settings;
     if (
       set !== null &&
@@ -872,14 +909,15 @@ export class Engine implements Tunable {
   #reserveSearch(k: number, keep: number): void {
     const { plan } = this;
     const survivors = SURVIVORS + keep + 8;
-    this.#reserveResults(k);
+    this.reserveResults(k);
     plan.reserve('estimates', Math.max(k, LEAST_ESTIMATES) * 4);
     plan.reserve('survivorKeys', survivors * 4);
     plan.reserve('survivorRows', survivors * 4);
     plan.reserve('bins', 1024 + Math.max(3 * this.cells + 640, survivors) * 9 + 16);
   }
 
-  #reserveResults(k: number): void {
+  /** Room for k neighbors. */
+  reserveResults(k: number): void {
     this.plan.reserve('heap', k * 8);
     this.plan.reserve('results', k * 8);
   }

@@ -272,6 +272,13 @@ export interface Kernels {
   rankFound(plan: number): void;
   search(plan: number): void;
   searchExact(plan: number): number;
+  countPassing(plan: number): number;
+  searchPassing(plan: number): number;
+  rankPassing(plan: number): void;
+  startWithin(plan: number): number;
+  scanWithin(plan: number, from: number, count: number): number;
+  collectPassing(plan: number, from: number): number;
+  sortFound(plan: number, ids: number, scores: number): void;
   searchMany(plan: number, queries: number, count: number, ids: number, scores: number): void;
 
   padCodes(packed: number, count: number, bytes: number, words: number, codes: number): void;

@@ -30,6 +30,19 @@ export type PlanField =
   | 'RowsRefined'
   | 'RowsRanked'
   | 'Capped'
+  | 'Filter'
+  | 'FilterBytes'
+  | 'ReachCount'
+  | 'MostProbes'
+  | 'Budget'
+  | 'CodeCost'
+  | 'LookCost'
+  | 'RowCost'
+  | 'Limit'
+  | 'LimitScore'
+  | 'Reached'
+  | 'FoundCount'
+  | 'FoundCapacity'
   | 'Bytes';
 
 /** Rows that pass through the scratch regions at a time. */

@@ -381,6 +381,15 @@ export class Rows {
     return (CHUNK_ROWS + 1) * this.stride * 4;
   }
 
+  /** The squared distance in the shape of the rows that a distance from a query stands for. */
+  squared(distance: number, query: Float32Array): number {
+    if (this.metric === 'euclidean') return distance * distance;
+    if (this.metric === 'cosine') return 2 * distance;
+    let norm = this.#squaredNorm;
+    for (let i = 0; i < query.length; i++) norm += query[i] * query[i];
+    return norm + 2 * distance;
+  }
+
   /** Inner product: extends all rows anew, to the largest norm among them. */
   *extend(): Generator<Progress> {
     const plan = this.#plan;

@@ -33,6 +33,7 @@ import {
   makeBatch,
   type Neighbors,
 } from './neighbors.js';
+import { type Filter, joinRanges, Passing, type PassingSettings, type RadiusBatch } from './passing.js';
 import { type AsyncOptions, checkAsync, finish, finishInSlices, type Progress, under } from './progress.js';
 import { RandomGenerator, seedOf } from './random.js';
 import type { Storage } from './rows.js';
@@ -112,9 +113,26 @@ export interface VectorSearchOptions {
   patience?: number;
   /**
    * Rows that are ranked by their exact distance, 1 or more; by default 262,144, and 16 k if that is more. A query near very
-   * many equal rows would rank them all; its answer then has `capped`. Exact searches have no cap.
+   * many equal rows would rank them all; its answer then has `capped`. Exact searches have no cap, nor those
+   * with a filter, which compare all rows that pass before they cost more than that.
    */
   maxCandidates?: number;
+  /**
+   * Only rows that pass are neighbors: a function of the id, a bitmap (bit id & 7 of byte id >> 3) or an IdSet. A function
+   * is called once for every row and search (once for a whole batch): keep an `IdSet.where(n, …)` where it is used again.
+   * With a filter, `patience` does not count.
+   */
+  filter?: Filter;
+}
+
+/** How a search for everything within a distance is done. */
+export interface RadiusOptions {
+  /** Share of the rows within the distance that should be found, 0 to 1; default 0.95. 1 is exact search. */
+  recall?: number;
+  /** Every row is compared. */
+  exact?: boolean;
+  /** As for search. */
+  filter?: Filter;
 }
 
 /** How a join finds the neighbors of each row, as a search does, and how its pages come. */
@@ -140,7 +158,14 @@ export interface VectorExplanation extends Neighbors {
   rowsRefined: number;
   /** Rows whose exact distance was computed. */
   rowsRanked: number;
-  /** Milliseconds by stage. */
+  /** With a filter: how many ids pass it. */
+  passing?: number;
+  /**
+   * With a filter: whether the search went through the cells or compared all rows that pass, as `exact` does, because that
+   * was modeled to cost less. Then `settings` is null.
+   */
+  way?: 'cells' | 'rows';
+  /** Milliseconds by stage; with a filter, to prepare is to take it in, and all else counts as the scan. */
   times: { prepareMs: number; cellsMs: number; scanMs: number; rankMs: number };
   /** About the row that was asked for. */
   row?: RowExplanation;
@@ -150,7 +175,12 @@ export interface VectorExplanation extends Neighbors {
 export interface RowExplanation extends RowTrace {
   id: number;
   found: boolean;
-  reason: 'found' | 'cell not probed' | 'filtered by its code' | 'ranked behind k others';
+  reason:
+    | 'found'
+    | 'excluded by the filter'
+    | 'cell not probed'
+    | 'filtered by its code'
+    | 'ranked behind k others';
 }
 
 /**
@@ -166,6 +196,7 @@ export interface RowExplanation extends RowTrace {
 export class VectorIndex {
   #engine: Engine;
   #tuner: Tuner;
+  #passing: Passing;
   #disposed = false;
   /** The asynchronous call under way: until it ends, others may read and nothing may change. */
   #busy: string | undefined;
@@ -190,6 +221,7 @@ export class VectorIndex {
     const seed = seedOf(options.seed);
     this.#engine = new Engine(dimensions, metric, storage, seed, maxBytes);
     this.#tuner = tunerOf(this.#engine);
+    this.#passing = new Passing(this.#engine);
   }
 
   /**
@@ -373,6 +405,7 @@ export class VectorIndex {
     const { keep, takeBack } = engine.begin();
     const tuned = new Map(this.#tuner.tuned) as Map<number, TunedSetting[]>;
     this.#tuner.forget();
+    this.#passing.forget();
     let complete = false;
     try {
       finish(sort(engine, this.#tuner, options));
@@ -403,6 +436,7 @@ export class VectorIndex {
     await this.#alone('buildAsync', options, this.#buildBeside(options), ({ engine, tuner }) => {
       this.#engine = engine;
       this.#tuner = tuner;
+      this.#passing = new Passing(engine);
     });
   }
 
@@ -441,7 +475,12 @@ export class VectorIndex {
     const rows = this.#split(queries);
     const { k, settings } = this.#resolve(options);
     if (options.truth !== undefined) checkTruth(options.truth, rows.length);
-    return this.#tuner.evaluate(rows, k, settings, options.truth);
+    if (options.filter === undefined) return this.#tuner.evaluate(rows, k, settings, options.truth);
+    const count = this.#passing.take(options.filter);
+    const through = this.#through(options, k, settings, count);
+    const tuner = new Tuner(this.#passing.view(through, count), () => new RandomGenerator(0));
+    // Any settings but null: how the search is done is up to the view.
+    return tuner.evaluate(rows, k, through && { probes: 1, epsilon: 0, patience: 0 }, options.truth);
   }
 
   /**
@@ -454,7 +493,13 @@ export class VectorIndex {
     checkVector('query', query, this.dimensions);
     const { k, settings, most } = this.#resolve(options);
     const engine = this.#engine;
-    const found = settings ? engine.run(query, k, settings, most) : engine.runExact(query, k);
+    let found: number;
+    if (options?.filter !== undefined) {
+      const count = this.#passing.take(options.filter);
+      found = this.#passing.search(query, k, this.#through(options, k, settings, count), count).found;
+    } else {
+      found = settings ? engine.run(query, k, settings, most) : engine.runExact(query, k);
+    }
     const neighbors: CappedNeighbors = { ids: new Uint32Array(found), distances: new Float32Array(found) };
     engine.read(found, neighbors, 0);
     if (engine.capped) neighbors.capped = true;
@@ -481,7 +526,13 @@ export class VectorIndex {
         throw rangeError('ERR_LENGTH', `${name}: expected ${k} places or more, got ${array.length}`);
     }
     const engine = this.#engine;
-    const found = settings ? engine.run(query, k, settings, most) : engine.runExact(query, k);
+    let found: number;
+    if (options?.filter !== undefined) {
+      const count = this.#passing.take(options.filter);
+      found = this.#passing.search(query, k, this.#through(options, k, settings, count), count).found;
+    } else {
+      found = settings ? engine.run(query, k, settings, most) : engine.runExact(query, k);
+    }
     engine.read(found, { ids, distances }, 0);
     return found;
   }
@@ -499,7 +550,16 @@ export class VectorIndex {
     const { k, settings, most } = this.#resolve(options);
     const engine = this.#engine;
     const neighbors: CappedBatch = makeBatch(count, k, 0);
-    if (settings) {
+    if (options?.filter !== undefined) {
+      const passing = this.#passing.take(options.filter);
+      const way = this.#through(options, k, settings, passing);
+      for (let i = 0; i < count; i++) {
+        const query = queries.subarray(i * this.dimensions, (i + 1) * this.dimensions);
+        const { found } = this.#passing.search(query, k, way, passing);
+        engine.read(found, neighbors, i * k);
+        neighbors.counts[i] = found;
+      }
+    } else if (settings) {
       engine.runMany(queries, k, settings, neighbors, most);
     } else {
       for (let i = 0; i < count; i++) {
@@ -544,19 +604,92 @@ export class VectorIndex {
   }
 
   /**
+   * The k nearest neighbors of a row, itself left out, nearest first.
+   *
+   * @param id that of a row. @param options as for search.
+   * @throws RangeError (ERR_ARGUMENT_RANGE) for an id that is not that of a row, and as search.
+   */
+  searchById(id: number, options: VectorSearchOptions = {}): Neighbors {
+    this.#alive();
+    const query = this.#engine.vector(this.#checkId(id));
+    const { k } = this.#resolve(options);
+    const { ids, distances } = this.search(query, { ...options, k: Math.min(k + 1, MAX_ROWS) });
+    const own = ids.indexOf(id);
+    const kept = ids.map((_, i) => i).filter((i) => i !== own);
+    const some = kept.subarray(0, k);
+    return { ids: some.map((i) => ids[i]), distances: Float32Array.from(some, (i) => distances[i]) };
+  }
+
+  /**
+   * All rows within a distance of a query, nearest first, however many there are.
+   *
+   * Approximate unless `exact`: at least the share `recall` of them is found on the average of queries like the rows; the
+   * distances are true. The first approximate call after a build measures, on some rows, how far out cells have to be
+   * visited, which takes about as long as a few hundred searches.
+   *
+   * @param query dimensions floats.
+   * @param radius of the metric: the largest distance; under inner product minus the least dot product, so it may be
+   * negative.
+   * @throws TypeError or RangeError for a wrong query (as search), radius, recall or filter; RangeError (ERR_OUT_OF_MEMORY)
+   * where the answer does not fit.
+   */
+  searchRadius(query: Float32Array, radius: number, options: RadiusOptions = {}): Neighbors {
+    this.#alive();
+    checkVector('query', query, this.dimensions);
+    const { recall, count } = this.#range(radius, options);
+    return this.#passing.within(query, radius, recall, count);
+  }
+
+  /**
+   * `searchRadius` for each of many queries.
+   *
+   * @param queries rows × dimensions floats.
+   * @returns ids and distances of query i at offsets[i] … offsets[i + 1] - 1.
+   * @throws as searchRadius; RangeError (ERR_TOO_LARGE) for more than 2^29 neighbors in all.
+   */
+  searchRadiusBatch(queries: Float32Array, radius: number, options: RadiusOptions = {}): RadiusBatch {
+    this.#alive();
+    const rows = checkRows('queries', queries, this.dimensions);
+    const { recall, count } = this.#range(radius, options);
+    return joinRanges(rows, (i) =>
+      this.#passing.within(
+        queries.subarray(i * this.dimensions, (i + 1) * this.dimensions),
+        radius,
+        recall,
+        count,
+      ),
+    );
+  }
+
+  /**
    * One search with all that it did: cells probed, codes scanned, survivors, rows ranked, milliseconds by stage. For a
    * row that you expected (`id`): whether its cell was not probed, its code filtered, or others were nearer.
    */
   explain(query: Float32Array, options: VectorSearchOptions & { id?: number } = {}): VectorExplanation {
     this.#alive();
     checkVector('query', query, this.dimensions);
-    const { k, settings, most } = this.#resolve(options);
+    const { k, settings: resolved, most } = this.#resolve(options);
     if (options.id !== undefined) this.#checkId(options.id);
     const engine = this.#engine;
     const marks = [performance.now()];
     const lap = (): void => void marks.push(performance.now());
     let found: number;
-    if (settings && this.size > 0) {
+    let passing: number | undefined;
+    let settings: Settings | null = resolved;
+    if (options.filter !== undefined) {
+      passing = this.#passing.take(options.filter);
+      const through = this.#through(options, k, settings, passing);
+      lap();
+      lap();
+      const done = this.#passing.search(query, k, through, passing);
+      found = done.found;
+      settings =
+        through && done.way === 'cells'
+          ? { probes: through.mostProbes, epsilon: through.epsilon, patience: 0 }
+          : null;
+      lap();
+      lap();
+    } else if (settings && this.size > 0) {
       found = engine.runInStages(query, k, settings, lap, most);
     } else {
       for (let i = 0; i < 3; i++) lap();
@@ -571,6 +704,7 @@ export class VectorIndex {
       capped: engine.capped,
       settings,
       cells: engine.cells,
+      ...(passing === undefined ? {} : { passing, way: settings ? ('cells' as const) : ('rows' as const) }),
       cellsProbed: settings ? done.cells : 0,
       codesScanned: settings ? done.codes : 0,
       survivors: settings ? done.survivors : 0,
@@ -585,13 +719,18 @@ export class VectorIndex {
     };
     if (options.id !== undefined) {
       const { id } = options;
-      const probed = settings ? engine.probedCells() : null;
+      const filtered = passing !== undefined;
+      const excluded = filtered && !this.#passing.passes(id);
+      const probed = settings && !filtered ? engine.probedCells() : null;
+      const visited = (cell: number): boolean =>
+        filtered ? this.#passing.visited(cell) : (probed as Uint32Array).includes(cell);
       const trace = engine.trace(query, id, settings);
       const isFound = neighbors.ids.includes(id);
       let reason: RowExplanation['reason'] = 'ranked behind k others';
       if (isFound) reason = 'found';
-      else if (probed && !probed.includes(trace.cell)) reason = 'cell not probed';
-      else if (probed && !(trace.lowerBound < trace.limit)) reason = 'filtered by its code';
+      else if (excluded) reason = 'excluded by the filter';
+      else if (settings && !visited(trace.cell)) reason = 'cell not probed';
+      else if (settings && !(trace.lowerBound < trace.limit)) reason = 'filtered by its code';
       // Nearer than what was found: its code of the second stage lost it.
       else if (trace.distance < neighbors.distances[found - 1]) reason = 'filtered by its code';
       explanation.row = { id, found: isFound, ...trace, reason };
@@ -689,6 +828,7 @@ export class VectorIndex {
     this.#disposed = true;
     this.#engine = undefined as never;
     this.#tuner = undefined as never;
+    this.#passing = undefined as never;
   }
 
   [Symbol.dispose](): void {
@@ -751,6 +891,32 @@ export class VectorIndex {
     } finally {
       work.return(undefined as never);
     }
+  }
+
+  /** How a search with a filter goes through the cells; null: it compares all rows that pass. */
+  #through(
+    options: VectorSearchOptions,
+    k: number,
+    settings: Settings | null,
+    count: number,
+  ): PassingSettings | null {
+    const { probes, epsilon, patience, exact, recall = 0.95 } = options;
+    if (exact || recall === 1) return null;
+    if (probes === undefined && epsilon === undefined && patience === undefined)
+      return this.#passing.settings(k, recall, count);
+    if (!settings) return null;
+    const most = Math.min(settings.probes, this.cells);
+    return { probes: most, mostProbes: most, epsilon: settings.epsilon, reach: false, recall };
+  }
+
+  /** Checks what a search within a distance is given, and takes its filter in; null recall: every row is compared. */
+  #range(radius: number, options: RadiusOptions): { recall: number | null; count: number } {
+    checkOptions('options', options);
+    checkNumber('radius', radius, this.metric === 'inner-product' ? -Infinity : 0, Infinity);
+    const recall = options.recall === undefined ? 0.95 : checkNumber('recall', options.recall, 0, 1);
+    const count =
+      options.filter === undefined ? this.#passing.takeNone() : this.#passing.take(options.filter);
+    return { recall: options.exact || recall === 1 ? null : recall, count };
   }
 
   /** Checks options and finds the settings; null for an exact search. */

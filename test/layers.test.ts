@@ -27,9 +27,11 @@ const LAYERS: readonly (readonly string[])[] = [
     'cells',
     'codes',
     'exact',
+    'id-set',
     'labels',
     'probability',
     'random',
+    'reach',
     'rows',
     'sets',
     'snapshot',
@@ -40,7 +42,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ],
   ['groups', 'join-queries', 'joinable', 'joins'], // streams of pages, over what an index can do
   ['engine'], // composes cells, rows, space and tuning's contract into the stages of a query
-  ['engine-joins', 'engine-snapshot'], // an engine as joins see it; an engine ⇄ bytes
+  ['engine-joins', 'engine-snapshot', 'passing'], // an engine as joins see it; ⇄ bytes; among rows that pass, and within a distance
   ['tables'], // composes buckets into the stages of a query that all families of hash tables share
   ['table-joins', 'table-snapshot'], // tables as joins see them; hash tables ⇄ bytes
   ['bit-sampling-lsh', 'hyperplane-lsh', 'min-hash-lsh', 'vector-index'], // compose

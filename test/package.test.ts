@@ -178,9 +178,9 @@ describe('a bundle', () => {
   // Bytes with the binary in them, a little above what was measured: a bundle that passes its limit has grown for a reason
   // that somebody should know.
   it.each([
-    ['everything', "export * from 'orthant'", 69_000],
-    ['VectorIndex', "export { VectorIndex } from 'orthant'", 52_000],
-    ['HyperplaneLsh', "export { HyperplaneLsh } from 'orthant'", 37_500],
+    ['everything', "export * from 'orthant'", 77_500],
+    ['VectorIndex', "export { VectorIndex } from 'orthant'", 59_000],
+    ['HyperplaneLsh', "export { HyperplaneLsh } from 'orthant'", 41_000],
     ['exactSearch', "export { exactSearch } from 'orthant'", 24_000],
   ])('of %s stays small', async (_, code, limit) => {
     expect((await bundle(code)).gzipped).toBeLessThan(limit);
@@ -208,8 +208,8 @@ describe('the binary', () => {
     return copy;
   };
 
-  it('is under 40 kB', () => {
-    expect(statSync(wasm).size).toBeLessThan(40_000);
+  it('is under 44.5 kB', () => {
+    expect(statSync(wasm).size).toBeLessThan(44_500);
   });
 
   it('is the one that the JavaScript carries', () => {
