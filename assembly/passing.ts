@@ -186,7 +186,8 @@ export function searchPassing(plan: usize): u32 {
       store<u8>(visited + cell, 1);
       probed++;
       scanCellPassing(true, plan, directory + (cell << 4), g);
-      if (get(plan, Plan.Pending) >= <usize>(worst < Infinity ? RANKED : 1)) rankPending(plan);
+      const wait: u32 = worst < Infinity ? RANKED : 1;
+      if (<u32>get(plan, Plan.Pending) >= wait) rankPending(plan);
       if (!(getFloat(plan, Plan.Budget) > 0)) return 0;
     }
     const last = load<f32>(keys + ((<usize>count - 1) << 2));

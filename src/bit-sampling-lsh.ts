@@ -1,7 +1,7 @@
 import type { Buckets } from './buckets.js';
 import { checkInteger, checkOptions, checkWords, rangeError } from './check.js';
 import { checkCode, checkCodes, loadCodes, MAX_CODE_BITS, wordsOf } from './codes.js';
-import { type CappedBatch, type CappedNeighbors, SCORE_IS_DISTANCE } from './neighbors.js';
+import { type CappedBatch, type CappedNeighbors, type RadiusBatch, SCORE_IS_DISTANCE } from './neighbors.js';
 import type { AsyncOptions } from './progress.js';
 import { RandomGenerator, seedOf } from './random.js';
 import {
@@ -272,6 +272,22 @@ export class BitSamplingLsh {
   searchBatch(queries: Uint8Array, options: { k: number } & QueryCaps): CappedBatch {
     const queryCount = checkCodes('queries', queries, this.bits);
     return this.#tables.searchBatch(queries, queryCount, options, 1);
+  }
+
+  /**
+   * All candidates within a distance, nearest first: of the rows that share a bucket with the query. Approximate as
+   * `search` is, and of any size.
+   *
+   * @param radius 0 or more. @param options as for search, without k.
+   */
+  searchRadius(query: Uint8Array, radius: number, options: QueryCaps = {}): CappedNeighbors {
+    return this.#tables.searchRadius(this.#checkQuery(query), radius, options, 1);
+  }
+
+  /** `searchRadius` for each query; those of query i stand at offsets[i] … offsets[i + 1] - 1. */
+  searchRadiusBatch(queries: Uint8Array, radius: number, options: QueryCaps = {}): RadiusBatch {
+    const queryCount = checkCodes('queries', queries, this.bits);
+    return this.#tables.searchRadiusBatch(queries, queryCount, radius, options, 1);
   }
 
   /** Searches, and tells what each table did, where the time went, and why fewer than k neighbors came. */

@@ -33,6 +33,7 @@ import {
   type CappedNeighbors,
   LEAST_SQUARED_LENGTH,
   metricNumber,
+  type RadiusBatch,
   zeroVector,
 } from './neighbors.js';
 import type { AsyncOptions } from './progress.js';
@@ -367,6 +368,26 @@ export class HyperplaneLsh {
   searchBatch(queries: Float32Array, options: SearchOptions): CappedBatch {
     const queryCount = checkRows('queries', queries, this.dimensions);
     return this.#tables.searchBatch(queries, queryCount, options, this.#probesOf(options));
+  }
+
+  /**
+   * All candidates within a distance, nearest first: of the rows that share a visited bucket with the query. Approximate as
+   * `search` is, and of any size.
+   *
+   * @param radius 0 or more. @param options as for search, without k.
+   */
+  searchRadius(query: Float32Array, radius: number, options: Omit<SearchOptions, 'k'> = {}): CappedNeighbors {
+    return this.#tables.searchRadius(this.#checkQuery(query), radius, options, this.#probesOf(options));
+  }
+
+  /** `searchRadius` for each of queries × dimensions floats; those of query i stand at offsets[i] … offsets[i + 1] - 1. */
+  searchRadiusBatch(
+    queries: Float32Array,
+    radius: number,
+    options: Omit<SearchOptions, 'k'> = {},
+  ): RadiusBatch {
+    const queryCount = checkRows('queries', queries, this.dimensions);
+    return this.#tables.searchRadiusBatch(queries, queryCount, radius, options, this.#probesOf(options));
   }
 
   /** Searches, and tells what each table did, where the time went, and why fewer than k neighbors came. */

@@ -1,7 +1,30 @@
-import { checkIds, checkInteger, describe, rangeError, typeError } from './check.js';
+import { checkBytes, checkIds, checkInteger, describe, rangeError, typeError } from './check.js';
 
 /** Ids are below this: an index has no more. */
 const MAX_IDS = 2 ** 32 - 1;
+
+/**
+ * Which rows count: a function of the id; a bitmap (bit id & 7 of byte id >> 3; ids behind its end do not pass); or an
+ * IdSet, the fastest, since an index keeps a copy for as long as the set stays the same.
+ */
+export type Filter = ((id: number) => boolean) | Uint8Array | IdSet;
+
+/** A filter as a function; `nameOf` gives what a function of the caller's is called with for a row. */
+export function testOf(
+  filter: unknown,
+  nameOf: (id: number) => unknown = (id) => id,
+): (id: number) => boolean {
+  if (filter instanceof IdSet) return (id) => filter.has(id);
+  if (filter instanceof Uint8Array) {
+    checkBytes('filter', filter);
+    return (id) => ((filter[id >>> 3] >> (id & 7)) & 1) === 1; // behind the end: undefined >> 0 is 0
+  }
+  if (typeof filter === 'function') return (id) => Boolean(filter(nameOf(id)));
+  throw typeError(
+    'ERR_ARGUMENT_TYPE',
+    `filter: expected a function, a Uint8Array or an IdSet, got ${describe(filter)}`,
+  );
+}
 
 /**
  * A set of ids, one bit each: what a filter is at its fastest, and how filters are combined.
@@ -35,8 +58,8 @@ export class IdSet implements Iterable<number> {
     if (!(bytes instanceof Uint8Array)) {
       throw typeError('ERR_ARGUMENT_TYPE', `bytes: expected a Uint8Array, got ${describe(bytes)}`);
     }
-    if (bytes.length > MAX_IDS / 8) {
-      throw rangeError('ERR_ARGUMENT_RANGE', `bytes: expected at most 2^29 - 1 bytes, got ${bytes.length}`);
+    if (bytes.length > 2 ** 29) {
+      throw rangeError('ERR_ARGUMENT_RANGE', `bytes: expected at most 2^29 bytes, got ${bytes.length}`);
     }
     const set = new IdSet();
     set.#take(bytes.slice());

@@ -7,7 +7,7 @@ export { exactHamming, exactHammingBatch, signCode, unaryCode } from './codes.js
 export { distanceMatrix, exactSearch, exactSearchBatch } from './exact.js';
 export type { GroupPage } from './groups.js';
 export { HyperplaneLsh, type HyperplaneLshOptions, type SearchOptions } from './hyperplane-lsh.js';
-export { IdSet } from './id-set.js';
+export { type Filter, IdSet } from './id-set.js';
 export type { VectorPages } from './join-queries.js';
 export type {
   JoinStream,
@@ -19,8 +19,14 @@ export type {
 export { type InitOptions, init } from './kernels.js';
 export { classify, countVotes, regress, type VoteOptions } from './labels.js';
 export { MinHashLsh, type MinHashLshOptions } from './min-hash-lsh.js';
-export type { CappedBatch, CappedNeighbors, Metric, Neighbors, NeighborsBatch } from './neighbors.js';
-export type { Filter, RadiusBatch } from './passing.js';
+export type {
+  CappedBatch,
+  CappedNeighbors,
+  Metric,
+  Neighbors,
+  NeighborsBatch,
+  RadiusBatch,
+} from './neighbors.js';
 export { candidateProbability, collisionProbability } from './probability.js';
 export type { AsyncOptions, Progress } from './progress.js';
 export { RandomGenerator } from './random.js';

@@ -1,6 +1,6 @@
 import type { Buckets } from './buckets.js';
 import { checkInteger, checkOptions, checkWords, describe, typeError } from './check.js';
-import { type CappedBatch, type CappedNeighbors, SCORE_IS_DISTANCE } from './neighbors.js';
+import { type CappedBatch, type CappedNeighbors, type RadiusBatch, SCORE_IS_DISTANCE } from './neighbors.js';
 import type { AsyncOptions } from './progress.js';
 import { RandomGenerator, seedOf } from './random.js';
 import { distinct } from './sets.js';
@@ -278,6 +278,22 @@ export class MinHashLsh {
   searchBatch(queries: readonly Uint32Array[], options: { k: number } & QueryCaps): CappedBatch {
     const sets = checkSets('queries', queries);
     return this.#tables.searchBatch(sets, sets.length, options, 1);
+  }
+
+  /**
+   * All candidates within a Jaccard distance, nearest first: of the sets that share a bucket with the query. Approximate as
+   * `search` is, and of any size.
+   *
+   * @param radius 0 or more. @param options as for search, without k.
+   */
+  searchRadius(query: Uint32Array, radius: number, options: QueryCaps = {}): CappedNeighbors {
+    return this.#tables.searchRadius(checkSets('query', [query]), radius, options, 1);
+  }
+
+  /** `searchRadius` for each query; those of query i stand at offsets[i] … offsets[i + 1] - 1. */
+  searchRadiusBatch(queries: readonly Uint32Array[], radius: number, options: QueryCaps = {}): RadiusBatch {
+    const sets = checkSets('queries', queries);
+    return this.#tables.searchRadiusBatch(sets, sets.length, radius, options, 1);
   }
 
   /** Searches, and tells what each band did, where the time went, and why fewer than k neighbors came. */

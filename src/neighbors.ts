@@ -36,8 +36,14 @@ export interface CappedBatch extends NeighborsBatch {
   capped?: Uint8Array;
 }
 
+/** Everything within a distance of many queries: those of query i stand at offsets[i] … offsets[i + 1] - 1. */
+export interface RadiusBatch extends Neighbors {
+  /** One more than there are queries. */
+  offsets: Uint32Array;
+}
+
 /** Results of one batch: 4 GiB of ids and distances. */
-const MAX_PLACES = 2 ** 29;
+export const MAX_PLACES: number = 2 ** 29;
 
 /**
  * Room for the neighbors of many queries, `filled` of each query's k places about to be written, the rest as they stay.
@@ -58,6 +64,41 @@ export function makeBatch(queryCount: number, k: number, filled: number): Neighb
     distances.fill(Infinity);
   }
   return { ids, distances, counts: new Uint32Array(queryCount).fill(filled) };
+}
+
+/** The answers to many ranges, one behind the other. Throws a RangeError (ERR_TOO_LARGE) beyond 2^29 places. */
+export function joinRanges(queries: number, within: (query: number) => Neighbors): RadiusBatch {
+  const offsets = new Uint32Array(queries + 1);
+  const parts: Neighbors[] = [];
+  let total = 0;
+  for (let i = 0; i < queries; i++) {
+    const part = within(i);
+    total += part.ids.length;
+    if (total > MAX_PLACES) {
+      throw rangeError(
+        'ERR_TOO_LARGE',
+        `radius: expected at most ${MAX_PLACES} neighbors in all, got more after ${i + 1} of ${queries} queries; search in parts`,
+      );
+    }
+    parts.push(part);
+    offsets[i + 1] = total;
+  }
+  const ids = new Uint32Array(total);
+  const distances = new Float32Array(total);
+  parts.forEach((part, i) => {
+    ids.set(part.ids, offsets[i]);
+    distances.set(part.distances, offsets[i]);
+  });
+  return { offsets, ids, distances };
+}
+
+/** Those of the neighbors, nearest first, that are within a radius. */
+export function cutAt({ ids, distances }: Neighbors, radius: number): Neighbors {
+  // Distances are float32, so the radius counts as one: it includes the row that it was the distance of.
+  const limit = Math.fround(radius);
+  let end = distances.length;
+  while (end > 0 && distances[end - 1] > limit) end--;
+  return { ids: ids.slice(0, end), distances: distances.slice(0, end) };
 }
 
 /** The least |v|² of a vector that has a direction: below it float32 loses digits, down to none. */

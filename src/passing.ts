@@ -1,21 +1,10 @@
-import { checkBytes, describe, rangeError, typeError } from './check.js';
+import { rangeError } from './check.js';
 import type { Engine } from './engine.js';
-import { IdSet } from './id-set.js';
-import type { Neighbors } from './neighbors.js';
+import { type Filter, IdSet, testOf } from './id-set.js';
+import { cutAt, MAX_PLACES, type Neighbors } from './neighbors.js';
 import { RandomGenerator } from './random.js';
 import { cellsFor, epsilonFor, measureReach, type Reach, slopesFor } from './reach.js';
 import type { Tunable } from './tuning.js';
-
-/**
- * Which rows count: a function of the id; a bitmap (bit id & 7 of byte id >> 3; ids behind its end do not pass); or an
- * IdSet, the fastest, since the index keeps a copy for as long as the set stays the same.
- */
-export type Filter = ((id: number) => boolean) | Uint8Array | IdSet;
-
-/** Everything within a distance of many queries: those of query i stand at offsets[i] … offsets[i + 1] - 1. */
-export interface RadiusBatch extends Neighbors {
-  offsets: Uint32Array;
-}
 
 /** How a search among passing rows is done. */
 export interface PassingSettings {
@@ -35,7 +24,6 @@ const RECORD_BYTES = 8;
 const LIST_ROWS = 256;
 const WIDEST_EPSILON = 1000;
 const NONE = 0xffffffff;
-const MAX_FOUND = 2 ** 29;
 /** A region that a large answer needed is given back when it is larger. */
 const KEPT_BYTES = 2 ** 22;
 
@@ -72,15 +60,10 @@ export class Passing {
     const { plan, rows } = this.#engine;
     const isSet = filter instanceof IdSet;
     let bits: Uint8Array;
+    const test = testOf(filter, nameOf);
     if (isSet) bits = filter.bytes;
-    else if (typeof filter === 'function') bits = this.#ask(filter as (id: unknown) => boolean, nameOf);
-    else if (filter instanceof Uint8Array) bits = checkBytes('filter', filter);
-    else {
-      throw typeError(
-        'ERR_ARGUMENT_TYPE',
-        `filter: expected a function, a Uint8Array or an IdSet, got ${describe(filter)}`,
-      );
-    }
+    else if (filter instanceof Uint8Array) bits = filter;
+    else bits = this.#ask(test);
     const { idCount } = rows;
     const bytes = Math.ceil(idCount / 32) * 4;
     const held = plan.ptr('filter');
@@ -232,11 +215,11 @@ export class Passing {
   }
 
   /** Calls a function for every row, before anything is changed: it may do what it likes with the index. */
-  #ask(filter: (id: unknown) => boolean, nameOf: (id: number) => unknown): Uint8Array {
+  #ask(test: (id: number) => boolean): Uint8Array {
     const { rows } = this.#engine;
     const ids = rows.ids();
     const bits = new Uint8Array(Math.ceil(rows.idCount / 8));
-    for (const id of ids) if (rows.has(id) && filter(nameOf(id))) bits[id >>> 3] |= 1 << (id & 7);
+    for (const id of ids) if (rows.has(id) && test(id)) bits[id >>> 3] |= 1 << (id & 7);
     return bits;
   }
 
@@ -295,8 +278,8 @@ export class Passing {
   #grow(rows: number): void {
     const { plan } = this.#engine;
     const wanted = plan.get('FoundCount') + rows;
-    if (plan.get('FoundCount') > MAX_FOUND) {
-      throw rangeError('ERR_TOO_LARGE', `radius: expected at most ${MAX_FOUND} rows within it, got more`);
+    if (plan.get('FoundCount') > MAX_PLACES) {
+      throw rangeError('ERR_TOO_LARGE', `radius: expected at most ${MAX_PLACES} rows within it, got more`);
     }
     plan.reserve('found', Math.max(wanted, 2 * plan.get('FoundCapacity')) * RECORD_BYTES);
     this.#room(wanted);
@@ -310,44 +293,17 @@ export class Passing {
   /** Sorts what was found and copies it out. */
   #takeFound(radius: number): Neighbors {
     const { plan, rows } = this.#engine;
-    let count = plan.get('FoundCount');
+    const count = plan.get('FoundCount');
     const at = plan.reserve('foundRows', Math.max(1, count) * RECORD_BYTES);
     const scores = at + count * 4;
     plan.kernels.sortFound(plan.address, at, scores);
     const { u32, f32 } = plan.memory;
     const distances = new Float32Array(count);
     for (let i = 0; i < count; i++) distances[i] = rows.distance(f32[(scores >>> 2) + i]);
-    // The kernel's limit is a little wide, so that nothing at the radius itself is lost to rounding.
-    while (count > 0 && distances[count - 1] > radius) count--;
     const ids = u32.slice(at >>> 2, (at >>> 2) + count);
     for (const region of ['found', 'foundRows'])
       if (plan.memory.capacity(region) > KEPT_BYTES) plan.release(region);
-    return { ids, distances: distances.slice(0, count) };
+    // The kernel's limit is a little wide, so that nothing at the radius itself is lost to rounding.
+    return cutAt({ ids, distances }, radius);
   }
-}
-
-/** The answers to many ranges, one behind the other. */
-export function joinRanges(queries: number, within: (query: number) => Neighbors): RadiusBatch {
-  const offsets = new Uint32Array(queries + 1);
-  const parts: Neighbors[] = [];
-  let total = 0;
-  for (let i = 0; i < queries; i++) {
-    const part = within(i);
-    total += part.ids.length;
-    if (total > MAX_FOUND) {
-      throw rangeError(
-        'ERR_TOO_LARGE',
-        `radius: expected at most ${MAX_FOUND} neighbors in all, got more after ${i + 1} of ${queries} queries; search in parts`,
-      );
-    }
-    parts.push(part);
-    offsets[i + 1] = total;
-  }
-  const ids = new Uint32Array(total);
-  const distances = new Float32Array(total);
-  parts.forEach((part, i) => {
-    ids.set(part.ids, offsets[i]);
-    distances.set(part.distances, offsets[i]);
-  });
-  return { offsets, ids, distances };
 }

@@ -1,8 +1,17 @@
 import { type BucketStats, Buckets, joinStats } from './buckets.js';
 import { checkIds, checkInteger, checkNumber, checkOptions, rangeError, typeError } from './check.js';
+import { type Filter, testOf } from './id-set.js';
 import type { Kernels } from './kernels.js';
 import { isOutOfMemory, type LinearMemory } from './memory.js';
-import { type CappedBatch, type CappedNeighbors, drainHeap, makeBatch } from './neighbors.js';
+import {
+  type CappedBatch,
+  type CappedNeighbors,
+  cutAt,
+  drainHeap,
+  joinRanges,
+  makeBatch,
+  type RadiusBatch,
+} from './neighbors.js';
 import { openWorkspace, type Workspace } from './workspace.js';
 
 /** The most tables that an index may have. */
@@ -36,6 +45,15 @@ export interface QueryCaps {
   maxBucket?: number;
   /** Candidates that are ranked, 1 or more; default 262,144. Tables are visited in their order until there are so many. */
   maxCandidates?: number;
+  /** Only candidates that pass count, before any is ranked; a function is called for each candidate. */
+  filter?: Filter;
+}
+
+/** The same, checked. */
+interface Caps {
+  maxBucket: number;
+  maxCandidates: number;
+  test: ((id: number) => boolean) | undefined;
 }
 
 /** What one table did for a query. */
@@ -257,6 +275,26 @@ export class HashTables<Queries> {
     return batch;
   }
 
+  /** All candidates within a distance, nearest first. */
+  searchRadius(query: Queries, radius: number, options: QueryCaps, probes: number): CappedNeighbors {
+    const caps = this.#rangeOf(radius, options);
+    return this.#within(this.#load(query), radius, caps, probes);
+  }
+
+  searchRadiusBatch(
+    queries: Queries,
+    queryCount: number,
+    radius: number,
+    options: QueryCaps,
+    probes: number,
+  ): RadiusBatch {
+    const caps = this.#rangeOf(radius, options);
+    return joinRanges(queryCount, (i) => {
+      this.#family.load('queries', queries, i, 1);
+      return this.#within(this.size === 0 ? undefined : this.#buckets, radius, caps, probes);
+    });
+  }
+
   explain(query: Queries, options: { k: number } & QueryCaps, probes: number): Explanation {
     const k = this.#neighborsOf(options);
     const caps = capsOf(options);
@@ -277,7 +315,7 @@ export class HashTables<Queries> {
     const ranked = performance.now();
     const times = { hashMs: hashed - start, gatherMs: gathered - hashed, rankMs: ranked - gathered };
     const tables = this.#explainTables(buckets, wanted, probes);
-    const shortfall = this.#shortfall(k, found, capped);
+    const shortfall = this.#shortfall(k, found, capped, caps.test !== undefined);
     return { neighbors, tables, candidates: found, capped, shortfall, times };
   }
 
@@ -312,6 +350,22 @@ export class HashTables<Queries> {
     return checkInteger('k', options?.k, 1, MAX_K);
   }
 
+  #rangeOf(radius: number, options: QueryCaps): Caps {
+    this.#live();
+    checkNumber('radius', radius, 0, Infinity);
+    checkOptions('options', options);
+    return capsOf(options);
+  }
+
+  /** What is within a distance of the one loaded query. */
+  #within(buckets: Buckets | undefined, radius: number, caps: Caps, probes: number): CappedNeighbors {
+    if (buckets === undefined) return { ids: new Uint32Array(0), distances: new Float32Array(0) };
+    const found = this.#unite(buckets, this.#hash(buckets, probes), probes, caps);
+    const { capped } = buckets;
+    const near = cutAt(this.#rank(buckets, found, found), radius);
+    return capped ? { ...near, capped: true } : near;
+  }
+
   /** Loads one query; returns the buckets if there is anything to find in them. */
   #load(query: Queries): Buckets | undefined {
     this.#family.load('query', query, 0, 1);
@@ -337,10 +391,15 @@ export class HashTables<Queries> {
     return this.memory.u32.slice(at, at + probes);
   }
 
-  /** Unites a query's buckets; returns how many candidates there are. */
-  #unite(buckets: Buckets, wanted: Wanted, probes: number, caps: Required<QueryCaps>): number {
+  /** Unites a query's buckets; returns how many candidates there are that pass. */
+  #unite(buckets: Buckets, wanted: Wanted, probes: number, caps: Caps): number {
     buckets.startQuery(caps.maxBucket, caps.maxCandidates);
-    return buckets.gather(wanted.ptr, wanted.stride, probes, 0);
+    const found = buckets.gather(wanted.ptr, wanted.stride, probes, 0);
+    if (caps.test === undefined) return found;
+    const at = this.memory.ptr('candidates') >>> 2;
+    const passing = this.memory.u32.slice(at, at + found).filter(caps.test);
+    this.memory.u32.set(passing, at);
+    return passing.length;
   }
 
   #rank(buckets: Buckets, found: number, k: number): CappedNeighbors {
@@ -387,21 +446,22 @@ export class HashTables<Queries> {
     });
   }
 
-  #shortfall(k: number, found: number, capped: boolean): string {
+  #shortfall(k: number, found: number, capped: boolean, isFiltered: boolean): string {
     if (found >= k) return '';
     if (capped) {
       return `${found} candidates, fewer than k = ${k}, were left by the caps; a larger maxBucket or maxCandidates gives more`;
     }
     if (this.size < k) return `the index has ${this.size} rows, fewer than k = ${k}`;
-    const held = `the visited buckets hold ${found} of ${this.size} rows, fewer than k = ${k}`;
+    const held = `the visited buckets hold ${found}${isFiltered ? ' that pass the filter,' : ''} of ${this.size} rows, fewer than k = ${k}`;
     return `${held}; ${this.#family.remedy} give more`;
   }
 }
 
-function capsOf(options: QueryCaps): Required<QueryCaps> {
-  const { maxBucket = MAX_BUCKET, maxCandidates = MAX_CANDIDATES } = options ?? {};
+function capsOf(options: QueryCaps): Caps {
+  const { maxBucket = MAX_BUCKET, maxCandidates = MAX_CANDIDATES, filter } = options ?? {};
   return {
     maxBucket: checkInteger('maxBucket', maxBucket, 1, MAX_K),
     maxCandidates: checkInteger('maxCandidates', maxCandidates, 1, MAX_K),
+    test: filter === undefined ? undefined : testOf(filter),
   };
 }

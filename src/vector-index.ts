@@ -15,6 +15,7 @@ import {
 import { Engine, type RowTrace } from './engine.js';
 import { EngineJoins } from './engine-joins.js';
 import { EngineSnapshot, writeEngine } from './engine-snapshot.js';
+import type { Filter } from './id-set.js';
 import type { VectorPages } from './join-queries.js';
 import type { Nearest } from './joinable.js';
 import {
@@ -29,11 +30,13 @@ import { isOutOfMemory } from './memory.js';
 import {
   type CappedBatch,
   type CappedNeighbors,
+  joinRanges,
   type Metric,
   makeBatch,
   type Neighbors,
+  type RadiusBatch,
 } from './neighbors.js';
-import { type Filter, joinRanges, Passing, type PassingSettings, type RadiusBatch } from './passing.js';
+import { Passing, type PassingSettings } from './passing.js';
 import { type AsyncOptions, checkAsync, finish, finishInSlices, type Progress, under } from './progress.js';
 import { RandomGenerator, seedOf } from './random.js';
 import type { Storage } from './rows.js';

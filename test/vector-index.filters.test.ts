@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { exactSearch, exactSearchBatch } from '../src/exact.js';
-import { IdSet } from '../src/id-set.js';
+import { type Filter, IdSet } from '../src/id-set.js';
 import type { Metric, Neighbors } from '../src/neighbors.js';
-import type { Filter } from '../src/passing.js';
 import { VectorIndex, type VectorSearchOptions } from '../src/vector-index.js';
 import { METRICS, thrownBy } from './answers.js';
 import { uniform } from './arena.js';
