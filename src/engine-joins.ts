@@ -1,6 +1,6 @@
 import type { Engine } from './engine.js';
-import type { Nearest } from './joinable.js';
-import type { NeighborsBatch } from './neighbors.js';
+import type { Joinable, Take } from './joinable.js';
+import type { Neighbors, NeighborsBatch } from './neighbors.js';
 import type { Settings } from './tuning.js';
 
 const NONE = 0xffffffff;
@@ -8,15 +8,25 @@ const NONE = 0xffffffff;
 const MORE_PROBES = 1.15;
 const MORE_EPSILON = 0.05;
 
+/** Searches that are the same in a join as outside of one. */
+interface Searches {
+  nearest(queries: Float32Array, k: number): NeighborsBatch;
+  within(query: Float32Array, radius: number): Neighbors;
+  /** Once, before searches within a radius. */
+  prepare(): Iterable<unknown>;
+  /** Of a stored row, itself among them. */
+  around(id: number, radius: number): Neighbors;
+}
+
 /** What joins ask of an engine, at settings that the caller chooses. */
-export class EngineJoins implements Nearest {
+export class EngineJoins implements Joinable {
   readonly #engine: () => Engine;
   /** Settings for k neighbors; null: exact search. */
   readonly #settings: (k: number) => Settings | null;
-  readonly #search: Nearest['nearest'];
+  readonly #search: Searches;
 
   /** `engine` throws once there is none. */
-  constructor(engine: () => Engine, settings: (k: number) => Settings | null, search: Nearest['nearest']) {
+  constructor(engine: () => Engine, settings: (k: number) => Settings | null, search: Searches) {
     this.#engine = engine;
     this.#settings = settings;
     this.#search = search;
@@ -75,7 +85,24 @@ export class EngineJoins implements Nearest {
   }
 
   nearest(queries: Float32Array, k: number): NeighborsBatch {
-    return this.#search(queries, k);
+    return this.#search.nearest(queries, k);
+  }
+
+  prepareWithin(): Iterable<unknown> {
+    return this.#search.prepare();
+  }
+
+  othersWithin(id: number, radius: number, wanted: (id: number) => boolean, take: Take): void {
+    const { ids, distances } = this.#search.around(id, radius);
+    for (let i = 0; i < ids.length; i++) if (ids[i] !== id && wanted(ids[i])) take(ids[i], distances[i]);
+  }
+
+  within(query: Float32Array, radius: number): Neighbors {
+    return this.#search.within(query, radius);
+  }
+
+  words(id: number): Uint32Array {
+    return this.#engine().rows.words(id);
   }
 
   vector(id: number): Float32Array {

@@ -677,44 +677,44 @@ export class Engine implements Tunable {
 
   /** Runs searches (settings null: exact ones) for stored rows; hands each row's neighbors on, itself among them. */
   runStored(ids: Uint32Array, k: number, settings: Settings | null, read: StoredReader): void {
-    const { plan } = this;
     this.#cap(0);
-    const wanted = Math.min(k, this.size);
-    for (let first = 0; first < ids.length; ) {
-      // Rows that lie one behind the other are searched for together.
-      const position = this.rows.position(ids[first]);
-      let count = 1;
-      while (
-        count < CHUNK_ROWS &&
-        first + count < ids.length &&
-        this.rows.position(ids[first + count]) === position + count
-      )
-        count++;
-      if (settings) {
-        this.configure(wanted, settings);
-        const results = plan.reserve('batch', count * (this.stride + 2 * wanted) * 4);
-        const scores = results + count * wanted * 4;
-        const queries = this.rows.asQueries(position, count, scores + count * wanted * 4);
-        plan.kernels.searchMany(plan.address, queries, count, results, scores);
-        const { u32, f32 } = plan.memory;
-        for (let i = 0; i < count; i++)
-          read(first + i, u32, (results >>> 2) + i * wanted, f32, (scores >>> 2) + i * wanted, wanted);
-      } else {
-        for (let i = 0; i < count; i++) {
-          this.reserveResults(wanted);
-          plan.set('K', wanted);
-          this.#settings = null;
-          this.rows.asQuery(position + i);
-          plan.kernels.searchExact(plan.address);
-          this.drain(wanted);
-          const { u32, f32 } = plan.memory;
-          const results = plan.ptr('results') >>> 2;
-          read(first + i, u32, results, f32, results + wanted, wanted);
-        }
+    try {
+      for (let first = 0, count: number; first < ids.length; first += count) {
+        // Rows that lie one behind the other are searched for together.
+        const position = this.rows.position(ids[first]);
+        const most = settings ? Math.min(CHUNK_ROWS, ids.length - first) : 1;
+        for (count = 1; count < most; count++)
+          if (this.rows.position(ids[first + count]) !== position + count) break;
+        const reader: StoredReader = (i, ...found) => read(first + i, ...found);
+        if (settings) this.#runTogether(position, count, Math.min(k, this.size), settings, reader);
+        else this.#runStoredExact(position, Math.min(k, this.size), reader);
       }
-      first += count;
+    } finally {
+      this.plan.release('batch');
     }
-    plan.release('batch');
+  }
+
+  #runTogether(position: number, count: number, k: number, settings: Settings, read: StoredReader): void {
+    const { plan } = this;
+    this.configure(k, settings);
+    const batch = plan.reserve('batch', count * (this.stride + 2 * k) * 4);
+    const ids = batch + count * this.stride * 4;
+    const scores = ids + count * k * 4;
+    plan.kernels.searchMany(plan.address, this.rows.asQueries(position, count, batch), count, ids, scores);
+    const { u32, f32 } = plan.memory;
+    for (let i = 0; i < count; i++) read(i, u32, (ids >>> 2) + i * k, f32, (scores >>> 2) + i * k, k);
+  }
+
+  #runStoredExact(position: number, k: number, read: StoredReader): void {
+    const { plan } = this;
+    this.reserveResults(k);
+    plan.set('K', k);
+    this.#settings = null;
+    this.rows.asQuery(position);
+    plan.kernels.searchExact(plan.address);
+    this.drain(k);
+    const results = plan.ptr('results') >>> 2;
+    read(0, plan.memory.u32, results, plan.memory.f32, results + k, k);
   }
 
   /** As run, stage by stage: calls `lap` after each. */

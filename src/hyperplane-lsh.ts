@@ -73,6 +73,9 @@ const HASHED_ROWS = 256;
 /** Room for the scores of a stretch of rows (assembly/rank.ts, rankGathered). */
 const SCRATCH_BYTES = 4 * 260;
 
+/** Caps that cut nothing. */
+const UNCAPPED: QueryCaps = { maxBucket: 2 ** 32 - 1, maxCandidates: 2 ** 32 - 1 };
+
 /** Sections of a snapshot: docs/snapshot-format.md. */
 const SECTIONS = { hyperplanes: 2, rows: 3 } as const;
 
@@ -549,8 +552,9 @@ export class HyperplaneLsh {
         const at = (tables.memory.ptr('rows') >>> 2) + id * stride;
         return tables.memory.f32.slice(at, at + dimensions);
       },
-      nearest: (queries, k) => this.searchBatch(queries, { k }),
-      all: (query) => this.search(query, { k: Math.max(1, this.size) }),
+      // Who joins wants all that meet: no caps.
+      nearest: (queries, k) => this.searchBatch(queries, { k, ...UNCAPPED }),
+      all: (query) => this.search(query, { k: Math.max(1, this.size), ...UNCAPPED }),
     });
     joins.version; // throws if disposed of
     return joins;

@@ -1,5 +1,5 @@
 import { checkRows, describe, rangeError, typeError } from './check.js';
-import { Guard, type Nearest, type Step } from './joinable.js';
+import { Guard, type Joinable, type Step } from './joinable.js';
 
 /** Rows of floats that come a page at a time: each whole rows, one after another. */
 export type VectorPages = Iterable<Float32Array> | AsyncIterable<Float32Array>;
@@ -31,7 +31,7 @@ export function queriesFrom(
     return { source: () => new FloatQueries(other, count, dimensions) };
   }
   if (typeof other === 'object' && other !== null) {
-    if (isIndex(other)) {
+    if (isJoinable(other)) {
       if (other.dimensions !== dimensions) {
         const got = `one of ${other.dimensions}`;
         throw rangeError('ERR_LENGTH', `other: expected an index of ${dimensions} dimensions, got ${got}`);
@@ -47,8 +47,8 @@ export function queriesFrom(
   );
 }
 
-function isIndex(value: object): value is Nearest {
-  return 'order' in value && 'nearest' in value;
+function isJoinable(value: object): value is Joinable {
+  return 'order' in value && 'others' in value;
 }
 
 class FloatQueries implements Queries {
@@ -74,11 +74,11 @@ class FloatQueries implements Queries {
 
 /** The rows of an index, in its order, with their ids. */
 class IndexQueries implements Queries {
-  readonly #index: Nearest;
+  readonly #index: Joinable;
   readonly #order: Uint32Array;
   readonly #guard: Guard;
 
-  constructor(index: Nearest) {
+  constructor(index: Joinable) {
     this.#index = index;
     this.#order = index.order(false);
     this.#guard = new Guard(index);

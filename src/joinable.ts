@@ -2,8 +2,8 @@ import { typeError } from './check.js';
 import type { Neighbors, NeighborsBatch } from './neighbors.js';
 import type { Progress } from './progress.js';
 
-/** What a join of k asks of an index. */
-export interface Nearest {
+/** What joins ask of an index. */
+export interface Joinable {
   /** Rows in the index. */
   readonly size: number;
   readonly dimensions: number;
@@ -17,10 +17,8 @@ export interface Nearest {
   nearest(queries: Float32Array, k: number): NeighborsBatch;
   /** A copy of a row, as it was given. */
   vector(id: number): Float32Array;
-}
-
-/** What all joins ask. */
-export interface Joinable extends Nearest {
+  /** Does what searches within a radius need once, in steps. */
+  prepareWithin?(): Iterable<unknown>;
   /** Hands on each neighbor of a row within a radius that is `wanted`, nearest first; never the row itself. */
   othersWithin(id: number, radius: number, wanted: (id: number) => boolean, take: Take): void;
   /** The same for queries. */

@@ -1,7 +1,7 @@
 import { checkInteger, checkNumber, checkOptions, typeError } from './check.js';
 import { Distinct, type GroupPage, Groups } from './groups.js';
 import { asyncIteratorOf, iteratorOf, type Queries, queriesFrom, type VectorPages } from './join-queries.js';
-import { Guard, type Joinable, type Nearest, type Take, type Work } from './joinable.js';
+import { Guard, type Joinable, type Take, type Work } from './joinable.js';
 import { makeBatch, type Neighbors, type NeighborsBatch } from './neighbors.js';
 import { type AsyncOptions, checkAsync, type Progress, Turn } from './progress.js';
 
@@ -118,14 +118,14 @@ export class JoinStream<Page> implements Iterable<Page>, AsyncIterable<Page> {
 }
 
 /** The k nearest others of every row. */
-export function joinNeighbors(index: Nearest, k: number, options: StreamOptions): JoinStream<NeighborPage> {
+export function joinNeighbors(index: Joinable, k: number, options: StreamOptions): JoinStream<NeighborPage> {
   const rows = pageRowsOf(options, k);
   return new JoinStream(() => neighborSteps(index, k, rows), options);
 }
 
 /** The k nearest, in the index, of queries. */
 export function joinNearest(
-  index: Nearest,
+  index: Joinable,
   other: unknown,
   k: number,
   options: StreamOptions,
@@ -193,7 +193,7 @@ function progressOf({ phase, done, total }: Progress): Progress {
   return { phase, done, total };
 }
 
-function* neighborSteps(index: Nearest, k: number, pageRows: number): Work<NeighborPage> {
+function* neighborSteps(index: Joinable, k: number, pageRows: number): Work<NeighborPage> {
   const guard = new Guard(index);
   const order = index.order(false);
   const total = order.length;
@@ -212,7 +212,7 @@ function* neighborSteps(index: Nearest, k: number, pageRows: number): Work<Neigh
   }
 }
 
-function* nearestSteps(index: Nearest, source: Queries, k: number, pageRows: number): Work<NeighborPage> {
+function* nearestSteps(index: Joinable, source: Queries, k: number, pageRows: number): Work<NeighborPage> {
   const guard = new Guard(index);
   const pace = new Pace();
   let filled = 0;
@@ -250,6 +250,7 @@ function* nearestSteps(index: Nearest, source: Queries, k: number, pageRows: num
 
 function* withinSteps(index: Joinable, source: Queries, radius: number, pageRows: number): Work<RangePage> {
   const guard = new Guard(index);
+  yield* prepare(index, guard);
   const pace = new Pace();
   const { dimensions } = index;
   const page = new RangePages();
@@ -275,6 +276,7 @@ function* withinSteps(index: Joinable, source: Queries, radius: number, pageRows
 function* pairSteps(index: Joinable, radius: number, pagePairs: number): Work<PairPage> {
   const guard = new Guard(index);
   const order = index.order(false);
+  yield* prepare(index, guard);
   const pace = new Pace();
   const a = new Words();
   const b = new Words();
@@ -311,6 +313,7 @@ function* groupSteps(
   const ids = index.order(true);
   const idCount = ids.length === 0 ? 0 : ids[ids.length - 1] + 1;
   const groups = new Groups(idCount);
+  yield* prepare(index, guard);
   const pace = new Pace();
   // Equal rows have the same neighbors: one of them stands for all, so that n equal rows are no n² pairs.
   const alone = equalAreNear ? new Distinct(ids.length, idCount, (id) => index.words(id)) : undefined;
@@ -345,6 +348,13 @@ function* groupSteps(
   }
   for (const page of groups.pages(ids, pageIds)) {
     yield { phase: 'join', done: total, total, page };
+    guard.check();
+  }
+}
+
+function* prepare(index: Joinable, guard: Guard): Work<never> {
+  for (const _ of index.prepareWithin?.() ?? []) {
+    yield { phase: 'join', done: 0, total: index.size };
     guard.check();
   }
 }

@@ -2,6 +2,7 @@ import { rangeError } from './check.js';
 import type { Engine } from './engine.js';
 import { type Filter, IdSet, testOf } from './id-set.js';
 import { cutAt, MAX_PLACES, type Neighbors } from './neighbors.js';
+import { finish, type Progress } from './progress.js';
 import { RandomGenerator } from './random.js';
 import { cellsFor, epsilonFor, measureReach, type Reach, slopesFor } from './reach.js';
 import type { Tunable } from './tuning.js';
@@ -43,7 +44,12 @@ export class Passing {
 
   /** How far out cells hold neighbors; measured when it is first needed. */
   get reach(): Reach {
-    this.#reach ??= measureReach(this.#engine, new RandomGenerator(this.#engine.seed + 3n));
+    return this.#reach ?? finish(this.measure());
+  }
+
+  /** Measures that now, in steps. */
+  *measure(): Generator<Progress, Reach> {
+    this.#reach ??= yield* measureReach(this.#engine, new RandomGenerator(this.#engine.seed + 3n));
     return this.#reach;
   }
 
@@ -171,8 +177,11 @@ export class Passing {
     return plan.memory.u8[plan.ptr('visited') + cell] === 1;
   }
 
-  /** All of the `count` rows that pass within a distance, nearest first; null recall: every row is compared. */
-  within(query: Float32Array, radius: number, recall: number | null, count: number): Neighbors {
+  /**
+   * All of the `count` rows that pass within a distance, nearest first; null recall: every row is compared. `id`: the query is
+   * the row of this id, and the row as it is stored takes its place.
+   */
+  within(query: Float32Array, radius: number, recall: number | null, count: number, id?: number): Neighbors {
     const engine = this.#engine;
     const { plan } = engine;
     const { kernels, address } = plan;
@@ -182,7 +191,8 @@ export class Passing {
     engine.configure(1, { probes: 1, epsilon: codes ? epsilonFor(recall) : 0, patience: 0 });
     plan.set('EstimateCount', 0);
     engine.forgetSettings();
-    engine.rows.setQuery(query);
+    if (id === undefined) engine.rows.setQuery(query);
+    else engine.rows.asQuery(engine.rows.position(id));
     const squared = Math.max(0, engine.squaredOf(radius, query));
     plan.setFloat('Limit', squared * 1.00001 + 1e-30);
     const score = engine.rows.metric === 'inner-product' ? radius : squared;

@@ -67,7 +67,10 @@ const EPSILONS: readonly (readonly [number, number])[] = [
  * distance, over the neighbors' distance. Two points in neighboring cells are parted by a plane between the centres, so
  * the ratio says how far across such planes neighbors are found. `random` gives a number below a bound.
  */
-export function measureReach(engine: Reachable, random: { integer(bound: number): number }): Reach {
+export function* measureReach(
+  engine: Reachable,
+  random: { integer(bound: number): number },
+): Generator<Progress, Reach> {
   const { size, cells } = engine;
   const ks = NEIGHBORS.filter((k, i) => i === 0 || k * 4 <= size);
   if (cells === 1 || size <= 4 * ks[0]) return [];
@@ -81,7 +84,9 @@ export function measureReach(engine: Reachable, random: { integer(bound: number)
   const exact = size * engine.stride * rows.size <= EXACT_WORK;
   const far: { distance: number; slope: number; place: number }[] = [];
   const seen = ks.map(() => ({ distances: 0, slopes: [] as number[], places: [] as number[] }));
+  let done = 0;
   for (const row of rows) {
+    yield { phase: 'tune', done: done++, total: rows.size };
     const own = ids[row];
     const query = engine.vector(own);
     const count = exact ? engine.runExact(query, most + 1) : engine.run(query, most + 1, TRUTH);

@@ -126,12 +126,11 @@ export class TableJoins implements Joinable {
 
 /** How many of the neighbors, nearest first, are within a radius. */
 function countWithin({ distances }: Neighbors, radius: number): number {
-  const limit = Math.fround(radius);
   let low = 0;
   let high = distances.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (distances[middle] <= limit) low = middle + 1;
+    if (distances[middle] <= radius) low = middle + 1;
     else high = middle;
   }
   return low;

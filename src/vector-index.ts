@@ -15,15 +15,23 @@ import {
 import { Engine, type RowTrace } from './engine.js';
 import { EngineJoins } from './engine-joins.js';
 import { EngineSnapshot, writeEngine } from './engine-snapshot.js';
+import type { GroupPage } from './groups.js';
 import type { Filter } from './id-set.js';
 import type { VectorPages } from './join-queries.js';
-import type { Nearest } from './joinable.js';
+import type { Joinable } from './joinable.js';
 import {
+  checkJoin,
   checkK,
+  checkRadius,
   type JoinStream,
+  joinGroups,
   joinNearest,
   joinNeighbors,
+  joinPairs,
+  joinWithin,
   type NeighborPage,
+  type PairPage,
+  type RangePage,
   type StreamOptions,
 } from './joins.js';
 import { isOutOfMemory } from './memory.js';
@@ -591,19 +599,57 @@ export class VectorIndex {
   }
 
   /**
-   * For each row of another index, or for each query, its k nearest rows in this one.
+   * For each row of another index, or for each query, its k nearest rows in this one, or all within a radius.
    *
    * @param other an index of the same dimensions, whose rows come in its order as `neighborGraph` has it; or queries, rows ×
    * dimensions floats; or an iterable, also an asynchronous one, of such arrays, numbered through: one page of them is in
    * memory at a time.
+   * @param options.k, options.radius one of the two.
    */
   join(
     other: VectorIndex | Float32Array | VectorPages,
     options: VectorJoinOptions & { k: number },
-  ): JoinStream<NeighborPage> {
+  ): JoinStream<NeighborPage>;
+  join(
+    other: VectorIndex | Float32Array | VectorPages,
+    options: VectorJoinOptions & { radius: number },
+  ): JoinStream<RangePage>;
+  join(
+    other: VectorIndex | Float32Array | VectorPages,
+    options: VectorJoinOptions & { k?: number; radius?: number },
+  ): JoinStream<NeighborPage> | JoinStream<RangePage> {
     const index = this.#joinable(options);
+    checkJoin(options);
     const queries = other instanceof VectorIndex ? other.#joinable({}) : other;
-    return joinNearest(index, queries, checkK(options?.k), options);
+    if (options.k !== undefined) return joinNearest(index, queries, checkK(options.k), options);
+    return joinWithin(index, queries, checkRadius(options.radius, this.metric === 'inner-product'), options);
+  }
+
+  /**
+   * All pairs of rows within a radius, each once, the lower id as `a`. A pair is looked for from its lower id, so the share
+   * of the pairs that is found is the recall.
+   *
+   * Pages keep the memory small, not the work: n rows closer than the radius to each other are n (n - 1) / 2 pairs.
+   *
+   * @param options.radius of the metric: 0 or more; any number for `inner-product`.
+   */
+  selfJoin(options: VectorJoinOptions & { radius: number }): JoinStream<PairPage> {
+    const index = this.#joinable(options);
+    return joinPairs(index, checkRadius(options?.radius, this.metric === 'inner-product'), options);
+  }
+
+  /**
+   * Groups of rows that hang together by pairs within a radius: the connected components, of two rows or more. By the least
+   * id of each group, ids ascending within one. The pairs alone decide, in whatever order they are found.
+   *
+   * With `exact: true` the same rows give the same groups however they were added. Otherwise a pair may be missed, from both
+   * of its rows: groups are then parts of the true ones. Equal rows are always together, and cost next to nothing. Pairs are
+   * not kept: it takes about 40 bytes a row and a page.
+   */
+  duplicates(options: VectorJoinOptions & { radius: number }): JoinStream<GroupPage> {
+    const index = this.#joinable(options);
+    const isSigned = this.metric === 'inner-product';
+    return joinGroups(index, checkRadius(options?.radius, isSigned), !isSigned, options);
   }
 
   /**
@@ -950,7 +996,7 @@ export class VectorIndex {
   }
 
   /** The index as joins see it. */
-  #joinable(options: VectorJoinOptions): Nearest {
+  #joinable(options: VectorJoinOptions): Joinable {
     this.#alive();
     checkOptions('options', options);
     const { recall, exact } = options ?? {};
@@ -959,11 +1005,15 @@ export class VectorIndex {
       this.#alive();
       return this.#engine;
     };
-    return new EngineJoins(
-      engine,
-      (k) => this.#resolve({ k, recall, exact }).settings,
-      (queries, k) => this.searchBatch(queries, { k, recall, exact }),
-    );
+    return new EngineJoins(engine, (k) => this.#resolve({ k, recall, exact }).settings, {
+      nearest: (queries, k) => this.searchBatch(queries, { k, recall, exact }),
+      within: (query, radius) => this.searchRadius(query, radius, { recall, exact }),
+      prepare: () => (exact || recall === 1 ? [] : this.#passing.measure()),
+      around: (id, radius) => {
+        const { recall: share, count } = this.#range(radius, { recall, exact });
+        return this.#passing.within(this.#engine.vector(id), radius, share, count, id);
+      },
+    });
   }
 
   #alive(): void {

@@ -178,8 +178,8 @@ describe('a bundle', () => {
   // Bytes with the binary in them, a little above what was measured: a bundle that passes its limit has grown for a reason
   // that somebody should know.
   it.each([
-    ['everything', "export * from 'orthant'", 77_500],
-    ['VectorIndex', "export { VectorIndex } from 'orthant'", 59_000],
+    ['everything', "export * from 'orthant'", 80_000],
+    ['VectorIndex', "export { VectorIndex } from 'orthant'", 62_000],
     ['HyperplaneLsh', "export { HyperplaneLsh } from 'orthant'", 41_000],
     ['exactSearch', "export { exactSearch } from 'orthant'", 24_000],
   ])('of %s stays small', async (_, code, limit) => {

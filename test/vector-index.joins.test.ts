@@ -1,8 +1,19 @@
 import { describe, expect, it } from 'vitest';
 import { VectorIndex, type VectorIndexOptions } from '../src/index.js';
-import { METRICS, thrownBy } from './answers.js';
-import { clumpedRows, normals, rowAt } from './data.js';
-import { expectNear, type Near, neighborsIn, plainOthers } from './joins.js';
+import type { Metric } from '../src/neighbors.js';
+import { concat, METRICS, thrownBy } from './answers.js';
+import { uniform } from './arena.js';
+import { clumpedRows, normals, plainDistance, rowAt } from './data.js';
+import {
+  expectNear,
+  groupsIn,
+  type Near,
+  neighborsIn,
+  pairsIn,
+  plainGroups,
+  plainOthers,
+  rangesIn,
+} from './joins.js';
 
 /** Fails unless every live row has its true k nearest others. */
 function expectGraph(
@@ -260,7 +271,185 @@ describe('a join of a VectorIndex with queries', () => {
     expect(codeOf(() => index.join(5 as never, { k: 1 }))).toBe('ERR_ARGUMENT_TYPE');
     expect(codeOf(() => index.join(new VectorIndex({ dimensions: 5 }), { k: 1 }))).toBe('ERR_LENGTH');
     expect(codeOf(() => index.join(queries, {} as never))).toBe('ERR_ARGUMENT_TYPE');
+    expect(codeOf(() => index.join(queries, { k: 1, radius: 1 } as never))).toBe('ERR_ARGUMENT_TYPE');
+    expect(codeOf(() => index.join(queries, { radius: -1 }))).toBe('ERR_ARGUMENT_RANGE');
     const bad = thrownBy(() => [...index.join([queries, new Float32Array(7)], { k: 1 })]);
     expect(bad).toMatchObject({ code: 'ERR_LENGTH', message: expect.stringContaining('page 1 of other') });
+  });
+});
+
+/** A radius that `share` of all pairs are within, midway between two distances, so that rounding decides nothing. */
+function radiusOf(vectors: Float32Array, dimensions: number, metric: Metric, share: number): number {
+  const all: number[] = [];
+  for (const a of idsOf(vectors, dimensions)) {
+    for (let b = 0; b < a; b++)
+      all.push(plainDistance(metric, rowAt(vectors, a, dimensions), rowAt(vectors, b, dimensions)));
+  }
+  all.sort((a, b) => a - b);
+  const at = Math.floor(share * all.length);
+  return (all[at] + all[at + 1]) / 2;
+}
+
+describe('joins of a VectorIndex within a radius', () => {
+  const [rows, dimensions] = [300, 7];
+  const vectors = clumpedRows(rows, dimensions, 40, 0.25, 11);
+  const removed = [0, 5, 150, 299];
+  const live = idsOf(vectors, dimensions).filter((id) => !removed.includes(id));
+
+  describe.each(METRICS)('%s', (metric) => {
+    const distance = (a: number, b: number): number =>
+      plainDistance(metric, rowAt(vectors, a, dimensions), rowAt(vectors, b, dimensions));
+    const radius = radiusOf(vectors, dimensions, metric, 0.01);
+    const index = VectorIndex.from(vectors, { dimensions, metric });
+    index.remove(removed);
+
+    it('have all rows within it of each query, nearest first', () => {
+      const queries = clumpedRows(100, dimensions, 40, 0.25, 11);
+      for (const pages of [queries, [queries.slice(0, 70), queries.slice(70)]]) {
+        const found = rangesIn(index.join(pages as Float32Array, { radius, exact: true, pageRows: 30 }));
+        expect([...found.keys()]).toEqual(idsOf(queries, dimensions));
+        for (const [row, near] of found) {
+          const expected = plainOthers(vectors, dimensions, metric, rowAt(queries, row, dimensions), live);
+          expectNear(
+            near,
+            expected.filter((one) => one.distance <= radius),
+            `query ${row}`,
+          );
+        }
+      }
+    });
+
+    it('have all rows within it of each row of another index', () => {
+      const other = VectorIndex.from(vectors, { dimensions });
+      other.remove([7]);
+      const found = rangesIn(index.join(other, { radius, exact: true }));
+      expect(found.size).toBe(299);
+      for (const [row, near] of found) {
+        const expected = plainOthers(vectors, dimensions, metric, rowAt(vectors, row, dimensions), live);
+        expectNear(
+          near,
+          expected.filter((one) => one.distance <= radius),
+          `row ${row}`,
+        );
+      }
+    });
+
+    it('have each pair once', () => {
+      const pairs = pairsIn(index.selfJoin({ radius, exact: true, pageRows: 100 }));
+      const expected = live.flatMap((a) =>
+        live.filter((b) => b > a && distance(a, b) <= radius).map((b) => `${a} ${b}`),
+      );
+      expect(expected.length).toBeGreaterThan(200);
+      expect([...pairs.keys()].sort()).toEqual(expected.sort());
+      for (const [pair, found] of pairs) {
+        const [a, b] = pair.split(' ').map(Number);
+        expect(Math.abs(found - distance(a, b))).toBeLessThan(3e-5 * (1 + Math.abs(found)));
+      }
+    });
+
+    it('have the groups of these pairs, whatever the order of the rows', () => {
+      const expected = plainGroups(live, (a, b) => distance(a, b) <= radius);
+      expect(expected.length).toBeGreaterThan(metric === 'inner-product' ? 0 : 10);
+      expect(groupsIn(index.duplicates({ radius, exact: true, pageRows: 10 }))).toEqual(expected);
+      const next = uniform(12);
+      for (let round = 0; round < 3; round++) {
+        const order = idsOf(vectors, dimensions).sort(() => next() - 0.5);
+        const shuffled = concat(...order.map((id) => rowAt(vectors, id, dimensions)));
+        const again = new VectorIndex({ dimensions, metric });
+        again.add(shuffled.slice(0, 100 * dimensions));
+        if (round === 1) again.build();
+        again.add(shuffled.slice(100 * dimensions));
+        again.remove(removed.map((id) => order.indexOf(id)));
+        const groups = groupsIn(again.duplicates({ radius, exact: true })).map((group) =>
+          group.map((id) => order[id]).sort((a, b) => a - b),
+        );
+        expect(groups.sort((a, b) => a[0] - b[0])).toEqual(expected);
+      }
+    });
+  });
+
+  it.each(METRICS)('reach the recall that is asked for over cells, %s', (metric) => {
+    const many = clumpedRows(4000, 16, 200, 0.3, 13);
+    const radius = radiusOf(many.slice(0, 800 * 16), 16, metric, 0.004);
+    const index = VectorIndex.from(many, { dimensions: 16, metric });
+    expect(index.cells).toBeGreaterThan(1);
+    const truth = pairsIn(index.selfJoin({ radius, exact: true }));
+    const found = pairsIn(index.selfJoin({ radius, recall: 0.95 }));
+    expect(truth.size).toBeGreaterThan(5000);
+    for (const [pair, distance] of found) expect(distance).toBeCloseTo(truth.get(pair) as number, 4);
+    expect(found.size / truth.size).toBeGreaterThan(0.94);
+    let ranges = 0;
+    for (const near of rangesIn(index.join(index, { radius })).values()) ranges += near.length;
+    expect(ranges).toBeGreaterThan(0.94 * 2 * truth.size);
+    expect(ranges).toBeLessThanOrEqual(2 * truth.size + index.size);
+    // A group needs no pair twice: what one side misses the other finds.
+    const expected = groupsIn(index.duplicates({ radius, exact: true }));
+    const together = (groups: number[][]): number => groups.reduce((sum, group) => sum + group.length, 0);
+    const groups = groupsIn(index.duplicates({ radius }));
+    expect(together(groups)).toBeGreaterThan(0.97 * together(expected));
+    const groupOf = new Map(expected.flatMap((group, i) => group.map((id) => [id, i] as const)));
+    for (const group of groups) expect(new Set(group.map((id) => groupOf.get(id))).size).toBe(1);
+  });
+
+  it.each([0, 1, 2])('of %i rows have what there is', (count) => {
+    for (const metric of METRICS) {
+      const index = new VectorIndex({ dimensions: 3, metric });
+      index.add(new Float32Array(count * 3).fill(1));
+      const radius = metric === 'inner-product' ? -2.9 : 0;
+      for (const ways of [{}, { exact: true }]) {
+        expect([...pairsIn(index.selfJoin({ radius, ...ways })).keys()]).toEqual(count === 2 ? ['0 1'] : []);
+        expect(groupsIn(index.duplicates({ radius, ...ways }))).toEqual(count === 2 ? [[0, 1]] : []);
+        const near = rangesIn(index.join(Float32Array.of(1, 1, 1), { radius, ...ways })).get(0) as Near[];
+        expect(near.map(({ id }) => id)).toEqual([0, 1].slice(0, count));
+      }
+    }
+  });
+
+  it('group equal rows without looking at their pairs, in every metric that has none below them', () => {
+    const count = 20_000;
+    for (const storage of ['f32', 'int8'] as const) {
+      const index = new VectorIndex({ dimensions: 5, storage });
+      index.add(Float32Array.from({ length: count * 5 }, (_, i) => (i < count * 3 ? 1 : 2) + (i % 5)));
+      index.add(Float32Array.of(9, 9, 9, 9, 9));
+      const groups = groupsIn(index.duplicates({ radius: 0 }));
+      expect(groups.map((group) => [group[0], group.length])).toEqual([
+        [0, count * 0.6],
+        [count * 0.6, count * 0.4],
+      ]);
+    }
+  });
+
+  it('keep pages small where all rows are within the radius', () => {
+    const count = 700;
+    const index = VectorIndex.from(normals(count * 4, 14), { dimensions: 4 });
+    let pairs = 0;
+    for (const { a } of index.selfJoin({ radius: Number.POSITIVE_INFINITY, pageRows: 500 })) {
+      expect(a.length).toBeLessThan(500 + count);
+      pairs += a.length;
+    }
+    expect(pairs).toBe((count * (count - 1)) / 2);
+    expect(groupsIn(index.duplicates({ radius: Number.POSITIVE_INFINITY }))).toEqual([
+      Array.from({ length: count }, (_, id) => id),
+    ]);
+  });
+
+  it('end when rows change, and go on while a filter is used in between', () => {
+    const index = VectorIndex.from(vectors, { dimensions });
+    const radius = radiusOf(vectors, dimensions, 'euclidean', 0.05);
+    const expected = pairsIn(index.selfJoin({ radius }));
+    const pages = [];
+    for (const page of index.selfJoin({ radius, pageRows: 50 })) {
+      pages.push(page);
+      index.search(vectors.subarray(0, dimensions), { k: 3, filter: (id) => id % 2 === 0 });
+      index.searchRadius(vectors.subarray(0, dimensions), 0.1, { filter: () => false });
+    }
+    expect(pairsIn(pages)).toEqual(expected);
+    const changing = (stream: Iterable<unknown>): string | undefined =>
+      thrownBy(() => {
+        for (const _ of stream) index.add(new Float32Array(dimensions));
+      }).code;
+    expect(changing(index.selfJoin({ radius, pageRows: 50 }))).toBe('ERR_CHANGED');
+    expect(changing(index.duplicates({ radius: 0.3, pageRows: 2 }))).toBe('ERR_CHANGED');
+    expect(changing(index.join(vectors, { radius, pageRows: 50 }))).toBe('ERR_CHANGED');
   });
 });
