@@ -64,7 +64,7 @@ const WITHIN: Record<string, readonly string[]> = {
   workspace: ['kernels', 'memory'],
 };
 /** Layer 4: each reads the public door, its platform, and the doors of the others. */
-const ADAPTERS = ['cli', 'cluster', 'node', 'workers'];
+const ADAPTERS = ['cli', 'cluster', 'node', 'storage', 'workers'];
 const CORE_PACKAGES = ['@assemblyscript/loader'];
 const PLATFORM_NAMES = ['process', 'Buffer', 'window', 'document'];
 

@@ -10,4 +10,5 @@ export {
   type VectorSource,
 } from './open.js';
 export { abandonFiles, FileReplacement } from './replace-file.js';
+export { loadFile, type SavableIndex, type SaveFileOptions, saveFile } from './save.js';
 export { type CreateOptions, createVectors, shortest, type VectorWriter } from './write.js';
