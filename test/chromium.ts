@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
 
 /** Debian's package `chromium`; the set-up of `npm test` installs it. */
 const PROGRAM = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
@@ -101,12 +101,19 @@ function readMounted(mounts: readonly [string, string][], name: string): Buffer 
  * Throws an Error that names the program where it is missing: such a test fails, it is never passed over.
  */
 export async function launchChromium(): Promise<Browser> {
-  if (!existsSync(PROGRAM)) {
-    throw new Error(
-      `chromium: expected the program ${PROGRAM}, got none there; install the package chromium or set CHROMIUM_PATH`,
-    );
-  }
-  return chromium.launch({ executablePath: PROGRAM, args: FLAGS });
+  return chromium.launch({ executablePath: expectProgram(), args: FLAGS });
+}
+
+/** The same with a profile on disk, in a folder of its own: only there storage has a real quota. */
+export async function launchWithProfile(folder: string): Promise<BrowserContext> {
+  return chromium.launchPersistentContext(folder, { executablePath: expectProgram(), args: FLAGS });
+}
+
+function expectProgram(): string {
+  if (existsSync(PROGRAM)) return PROGRAM;
+  throw new Error(
+    `chromium: expected the program ${PROGRAM}, got none there; install the package chromium or set CHROMIUM_PATH`,
+  );
 }
 
 /** A page and what it complained about: errors on its console, uncaught errors, requests that failed. */

@@ -129,10 +129,11 @@ describe('the README', () => {
     expect(third).toContain('exactSearch(');
   });
 
-  it('leaves out of the run only what Node cannot do: importing a .wasm file', () => {
+  it('leaves out of the run only what Node cannot do: importing a .wasm file, and the storage of a browser', () => {
     const left = blocks.filter(({ isRun }) => !isRun);
-    expect(left.map(({ code }) => code.split('\n')[0])).toEqual([
+    expect(left.map(({ code }) => code.split('\n')[0]).sort()).toEqual([
       "import module from 'orthant/orthant.wasm';",
+      "import { openStorage } from 'orthant/storage';",
     ]);
   });
 
