@@ -134,6 +134,13 @@ export class LinearMemory {
       }
       if (i < taken.length) gapStart = taken[i][1].ptr + taken[i][1].bytes;
     }
+    if (!best && old) {
+      // Where nothing else is large enough: the gap before its place, the place itself, and the gap behind, in one.
+      const at = taken.findIndex(([other]) => other === name);
+      const start = at === 0 ? BASE : taken[at - 1][1].ptr + taken[at - 1][1].bytes;
+      const end = at + 1 < taken.length ? taken[at + 1][1].ptr : this.maxBytes;
+      if (end - start >= bytes) best = { ptr: start, bytes };
+    }
     return best && this.#grow(best.ptr + best.bytes) ? best : null;
   }
 
@@ -165,14 +172,14 @@ export class LinearMemory {
     return Object.assign(error, { needed, available });
   }
 
-  /** Bytes of the longest piece below `end` that a region could have: a gap, or its own place and the gap behind it. */
+  /** Bytes of the longest piece below `end` that a region could have: a gap, or its own place and the gaps around it. */
   #largestPiece(name: string, end: number): number {
     let largest = 0;
     let pieceStart = BASE;
     for (const [other, region] of [...this.#regions].sort((a, b) => a[1].ptr - b[1].ptr)) {
+      if (other === name) continue;
       largest = Math.max(largest, region.ptr - pieceStart);
-      // A region may not overlap itself when it moves, so the gap before its own place ends there.
-      pieceStart = other === name ? region.ptr : region.ptr + region.bytes;
+      pieceStart = region.ptr + region.bytes;
     }
     return Math.max(largest, end - pieceStart);
   }
