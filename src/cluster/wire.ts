@@ -1,0 +1,138 @@
+/**
+ * What crosses the network for a block of queries, in bytes rather than JSON. Little-endian, as typed arrays are on every
+ * machine that Node runs on.
+ *
+ * A request: f64 × 8 (kind, queries, dimensions, k, recall, radius, exact, ids), then f64 × ids, then f32 queries.
+ * A segment's answer: f64 × 2 (queries, neighbors in all), u32 × queries counts, u32 local ids, f32 distances.
+ * A merged answer: the same with f64 global ids before the distances.
+ */
+
+export interface Request {
+  kind: 'nearest' | 'radius';
+  dimensions: number;
+  k: number;
+  recall: number;
+  radius: number;
+  exact: boolean;
+  /** queries × dimensions */
+  queries: Float32Array;
+  /** Global ids of the queries, where they are rows of the cluster; else empty. */
+  ids: Float64Array;
+}
+
+/** Neighbors of a block of queries: those of query i stand behind those of query i - 1, counts[i] of them, nearest first. */
+export interface Lists {
+  counts: Uint32Array;
+  ids: Float64Array;
+  distances: Float32Array;
+}
+
+const FIELDS = 8;
+
+export function writeRequest(request: Request): Buffer {
+  const { kind, dimensions, k, recall, radius, exact, queries, ids } = request;
+  const count = queries.length / dimensions;
+  const head = [kind === 'radius' ? 1 : 0, count, dimensions, k, recall, radius, exact ? 1 : 0, ids.length];
+  return Buffer.concat([bytesOf(Float64Array.from(head)), bytesOf(ids), bytesOf(queries)]);
+}
+
+export function readRequest(bytes: Uint8Array): Request {
+  const aligned = new Uint8Array(bytes); // a Buffer may start anywhere, and its slice() is no copy
+  const head = new Float64Array(aligned.buffer, 0, FIELDS);
+  const [kind, count, dimensions, k, recall, radius, exact, idCount] = head;
+  const at = 8 * FIELDS;
+  return {
+    kind: kind === 1 ? 'radius' : 'nearest',
+    dimensions,
+    k,
+    recall,
+    radius,
+    exact: exact === 1,
+    ids: new Float64Array(aligned.buffer, at, idCount),
+    queries: new Float32Array(aligned.buffer, at + 8 * idCount, count * dimensions),
+  };
+}
+
+/** Bytes of a request before its queries, of so many ids: to be read without them. */
+export function requestHeadBytes(ids: number): number {
+  return 8 * (FIELDS + ids);
+}
+
+/** The ids alone, from the first `requestHeadBytes` bytes. */
+export function readRequestIds(bytes: Uint8Array): Float64Array {
+  const aligned = new Uint8Array(bytes);
+  return new Float64Array(aligned.buffer, 8 * FIELDS, new Float64Array(aligned.buffer, 0, FIELDS)[7]);
+}
+
+/** A segment's answer; `ids` are local. */
+export function writeAnswer(counts: Uint32Array, ids: Uint32Array, distances: Float32Array): Buffer {
+  const head = Float64Array.of(counts.length, ids.length);
+  return Buffer.concat([bytesOf(head), bytesOf(counts), bytesOf(ids), bytesOf(distances)]);
+}
+
+/** A segment's answer with the ids made global. */
+export function readAnswer(bytes: Uint8Array, base: number): Lists {
+  const aligned = new Uint8Array(bytes);
+  const [queries, total] = new Float64Array(aligned.buffer, 0, 2);
+  const counts = new Uint32Array(aligned.buffer, 16, queries);
+  const local = new Uint32Array(aligned.buffer, 16 + 4 * queries, total);
+  return {
+    counts,
+    ids: Float64Array.from(local, (id) => base + id),
+    distances: new Float32Array(aligned.buffer, 16 + 4 * queries + 4 * total, total),
+  };
+}
+
+export function writeMerged({ counts, ids, distances }: Lists): Buffer {
+  const head = Float64Array.of(counts.length, ids.length);
+  return Buffer.concat([bytesOf(head), bytesOf(ids), bytesOf(counts), bytesOf(distances)]);
+}
+
+export function readMerged(bytes: Uint8Array): Lists {
+  const aligned = new Uint8Array(bytes);
+  const [queries, total] = new Float64Array(aligned.buffer, 0, 2);
+  return {
+    ids: new Float64Array(aligned.buffer, 16, total),
+    counts: new Uint32Array(aligned.buffer, 16 + 8 * total, queries),
+    distances: new Float32Array(aligned.buffer, 16 + 8 * total + 4 * queries, total),
+  };
+}
+
+/**
+ * The lists of several segments as one: by distance, equal distances by id, at most `k` a query (Infinity: all). In which
+ * order the segments come does not matter.
+ */
+export function mergeLists(lists: readonly Lists[], queries: number, k: number): Lists {
+  const at = lists.map(() => 0);
+  const ids: number[] = [];
+  const distances: number[] = [];
+  const counts = new Uint32Array(queries);
+  for (let query = 0; query < queries; query++) {
+    const ends = lists.map((list, i) => at[i] + list.counts[query]);
+    const all = ends.reduce((sum, end, i) => sum + end - at[i], 0);
+    const wanted = Math.min(k, all);
+    for (let n = 0; n < wanted; n++) {
+      let best = -1;
+      for (let i = 0; i < lists.length; i++) {
+        if (at[i] === ends[i]) continue;
+        if (best < 0 || isNearer(lists[i], at[i], lists[best], at[best])) best = i;
+      }
+      ids.push(lists[best].ids[at[best]]);
+      distances.push(lists[best].distances[at[best]]);
+      at[best]++;
+    }
+    counts[query] = wanted;
+    ends.forEach((end, i) => {
+      at[i] = end;
+    });
+  }
+  return { counts, ids: Float64Array.from(ids), distances: Float32Array.from(distances) };
+}
+
+function isNearer(a: Lists, i: number, b: Lists, j: number): boolean {
+  return a.distances[i] < b.distances[j] || (a.distances[i] === b.distances[j] && a.ids[i] < b.ids[j]);
+}
+
+function bytesOf(array: Float64Array | Float32Array | Uint32Array): Buffer {
+  return Buffer.from(array.buffer, array.byteOffset, array.byteLength);
+}

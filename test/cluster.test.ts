@@ -1,0 +1,559 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import {
+  Cluster,
+  ClusterError,
+  type ClusterPage,
+  ClusterWorker,
+  DirectoryStore,
+} from '../src/cluster/index.js';
+import { exactSearchBatch, RandomGenerator, VectorIndex } from '../src/index.js';
+import { RedisServer } from './redis-server.js';
+
+const PROGRAM = fileURLToPath(new URL('./cluster-worker.mjs', import.meta.url));
+/** Soon enough for a test to wait for a worker that was killed. */
+const GONE_MS = 1000;
+const DIMENSIONS = 12;
+
+let server: RedisServer;
+let redis: Redis;
+let clusters = 0;
+const open: { close(): Promise<unknown> }[] = [];
+const processes = new Set<ChildProcess>();
+
+beforeAll(async () => {
+  server = await RedisServer.start();
+  redis = new Redis(server.url, { maxRetriesPerRequest: null });
+  redis.on('error', () => {});
+});
+afterEach(async () => {
+  for (const each of open.splice(0).reverse()) await each.close();
+  for (const child of processes) child.kill('SIGKILL');
+  processes.clear();
+});
+afterAll(async () => {
+  redis.disconnect();
+  await server.stop();
+});
+
+function draw(rows: number, seed: number, dimensions = DIMENSIONS): Float32Array {
+  const vectors = new Float32Array(rows * dimensions);
+  new RandomGenerator(seed).normals(vectors);
+  return vectors;
+}
+
+/** A cluster of its own on the shared Redis. */
+async function connect(more: { folder?: string } = {}): Promise<{ cluster: Cluster; name: string }> {
+  const name = `test-${++clusters}`;
+  const cluster = await Cluster.connect({
+    redis: server.url,
+    name,
+    ...(more.folder ? { store: new DirectoryStore(more.folder) } : {}),
+  });
+  open.push(cluster);
+  return { cluster, name };
+}
+
+async function startWorker(
+  name: string,
+  options: { memoryBytes?: number; copies?: number; folder?: string } = {},
+): Promise<ClusterWorker> {
+  const { folder, ...rest } = options;
+  const worker = await ClusterWorker.start({
+    redis: server.url,
+    name,
+    goneAfterMs: GONE_MS,
+    ...rest,
+    ...(folder ? { store: new DirectoryStore(folder) } : {}),
+  });
+  worker.on('problem', () => {});
+  open.push(worker);
+  return worker;
+}
+
+/** A worker in a process of its own; resolves when it serves. */
+async function spawnWorker(name: string, options: object = {}): Promise<ChildProcess & { id: string }> {
+  const child = spawn(
+    process.execPath,
+    [PROGRAM, JSON.stringify({ redis: server.url, name, goneAfterMs: GONE_MS, ...options })],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
+  processes.add(child);
+  for await (const line of createInterface({ input: child.stdout! })) {
+    const { id } = JSON.parse(line);
+    if (id) {
+      child.stdout!.resume();
+      return Object.assign(child, { id });
+    }
+  }
+  throw new Error('worker: ended before it served');
+}
+
+async function until(what: string, isSo: () => Promise<boolean> | boolean, ms = 20_000): Promise<void> {
+  const end = Date.now() + ms;
+  while (!(await isSo())) {
+    if (Date.now() > end) throw new Error(`expected within ${ms} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+async function served(cluster: Cluster): Promise<void> {
+  await until('every segment has a holder', async () =>
+    (await cluster.status()).segments.every(({ holders }) => holders > 0),
+  );
+}
+
+async function all(
+  pages: AsyncIterable<ClusterPage>,
+): Promise<{ row: number; ids: number[]; distances: number[] }[]> {
+  const rows: { row: number; ids: number[]; distances: number[] }[] = [];
+  for await (const page of pages) {
+    let at = 0;
+    page.rows.forEach((row, i) => {
+      const end = at + page.counts[i];
+      rows.push({
+        row,
+        ids: [...page.ids.subarray(at, end)],
+        distances: [...page.distances.subarray(at, end)],
+      });
+      at = end;
+    });
+  }
+  return rows;
+}
+
+describe('segments together', () => {
+  it('answer as one index of all rows does, to the digit, for a thousand queries', async () => {
+    const vectors = draw(2000, 1);
+    vectors.copyWithin(1500 * DIMENSIONS, 0, 50 * DIMENSIONS); // equal rows in different segments: ties by id
+    const queries = draw(1000, 2);
+    queries.set(vectors.subarray(0, 50 * DIMENSIONS));
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, { dimensions: DIMENSIONS, segmentRows: 450 });
+    await startWorker(name);
+    await startWorker(name);
+    await served(cluster);
+    const found = await cluster.searchBatch(queries, { k: 10, exact: true });
+    const truth = exactSearchBatch(vectors, queries, { dimensions: DIMENSIONS, k: 10 });
+    expect([...found.ids]).toEqual([...truth.ids]);
+    expect(new Uint32Array(found.distances.buffer)).toEqual(new Uint32Array(truth.distances.buffer));
+    expect([...found.counts]).toEqual([...truth.counts]);
+    expect(found.missing).toEqual([]);
+    // Every cell probed, without a bound: the same by another way.
+    const one = VectorIndex.from(vectors, { dimensions: DIMENSIONS });
+    const alone = one.search(queries.subarray(0, DIMENSIONS), { k: 10, exact: true });
+    const first = await cluster.search(queries.subarray(0, DIMENSIONS), { k: 10, exact: true });
+    expect([...first.ids]).toEqual([...alone.ids]);
+  });
+
+  it.each(['cosine', 'inner-product'] as const)('agree under %s', async (metric) => {
+    const vectors = draw(300, 3);
+    const queries = draw(20, 4);
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, { dimensions: DIMENSIONS, metric, segmentRows: 100 });
+    await startWorker(name);
+    const found = await cluster.searchBatch(queries, { k: 5, exact: true });
+    const one = VectorIndex.from(vectors, { dimensions: DIMENSIONS, metric }).searchBatch(queries, {
+      k: 5,
+      exact: true,
+    });
+    expect([...found.ids]).toEqual([...one.ids]);
+    found.distances.forEach((distance, i) => {
+      expect(distance).toBeCloseTo(one.distances[i], 5);
+    });
+  });
+
+  it('find a share of the neighbors that was asked for', async () => {
+    const vectors = draw(6000, 5, 32);
+    const queries = draw(200, 6, 32);
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, { dimensions: 32, segmentRows: 3000 });
+    await startWorker(name);
+    const found = await cluster.searchBatch(queries, { k: 10, recall: 0.9 });
+    const truth = exactSearchBatch(vectors, queries, { dimensions: 32, k: 10 });
+    let hits = 0;
+    for (let i = 0; i < 200; i++) {
+      const near = new Set(truth.ids.subarray(i * 10, i * 10 + 10));
+      hits += [...found.ids.subarray(i * 10, i * 10 + 10)].filter((id) => near.has(id)).length;
+    }
+    expect(hits / 2000).toBeGreaterThan(0.88);
+  });
+
+  it('may be snapshots, come in pages, and lie in a folder', async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'orthant-segments-'));
+    try {
+      const vectors = draw(500, 7);
+      const cut = 200 * DIMENSIONS;
+      const { cluster, name } = await connect({ folder });
+      const pages = async function* (): AsyncGenerator<Float32Array | Uint8Array> {
+        yield VectorIndex.from(vectors.subarray(0, cut), { dimensions: DIMENSIONS }).save();
+        yield vectors.subarray(cut, cut + 36);
+        yield vectors.subarray(cut + 36);
+      };
+      await cluster.publish(pages(), { dimensions: DIMENSIONS, segmentRows: 180 });
+      expect((await cluster.status()).segments.map(({ rows }) => rows)).toEqual([200, 180, 120]);
+      await startWorker(name, { folder });
+      const queries = draw(30, 8);
+      const found = await cluster.searchBatch(queries, { k: 3, exact: true });
+      expect([...found.ids]).toEqual([
+        ...exactSearchBatch(vectors, queries, { dimensions: DIMENSIONS, k: 3 }).ids,
+      ]);
+      expect(readdirSync(folder).length).toBe(3);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  it('give fewer than k neighbors where there are fewer, and none of nothing', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(draw(3, 9), { dimensions: DIMENSIONS, segmentRows: 2 });
+    await startWorker(name);
+    const { ids, counts } = await cluster.searchBatch(draw(2, 10), { k: 5, exact: true });
+    expect([...counts]).toEqual([3, 3]);
+    expect(ids[3]).toBeNaN();
+    await cluster.publish([], { dimensions: DIMENSIONS });
+    expect((await cluster.search(draw(1, 11), { k: 5 })).ids.length).toBe(0);
+  });
+});
+
+describe('joins', () => {
+  const vectors = draw(700, 20);
+  vectors.copyWithin(600 * DIMENSIONS, 0, 30 * DIMENSIONS);
+  const rows = draw(90, 21);
+
+  it('give each row of the source its neighbors, in order, page by page', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, { dimensions: DIMENSIONS, segmentRows: 200 });
+    await startWorker(name);
+    const progress: number[] = [];
+    const found = await all(
+      cluster.join([rows.subarray(0, 120), rows.subarray(120)], {
+        k: 4,
+        exact: true,
+        block: 7,
+        onProgress: ({ done }) => progress.push(done),
+      }),
+    );
+    const truth = exactSearchBatch(vectors, rows, { dimensions: DIMENSIONS, k: 4 });
+    expect(found.map(({ row }) => row)).toEqual(Array.from({ length: 90 }, (_, i) => i));
+    expect(found.flatMap(({ ids }) => ids)).toEqual([...truth.ids]);
+    expect(progress.at(-1)).toBe(90);
+    expect(progress).toEqual([...progress].sort((a, b) => a - b));
+  });
+
+  it('give all within a radius, however many', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, { dimensions: DIMENSIONS, segmentRows: 300 });
+    await startWorker(name);
+    const radius = 3.5;
+    const found = await all(cluster.join(rows, { radius, exact: true }));
+    const truth = exactSearchBatch(vectors, rows, { dimensions: DIMENSIONS, k: 700 });
+    found.forEach(({ ids, distances }, i) => {
+      const near = [...truth.distances.subarray(i * 700, (i + 1) * 700)].filter(
+        (distance) => distance <= radius,
+      ).length;
+      expect(ids).toEqual([...truth.ids.subarray(i * 700, i * 700 + near)]);
+      expect(distances.every((distance) => distance <= radius)).toBe(true);
+    });
+    expect(found.some(({ ids }) => ids.length > 20)).toBe(true);
+  });
+
+  it('make the graph of all rows, and groups of equal ones', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, { dimensions: DIMENSIONS, segmentRows: 250 });
+    await startWorker(name);
+    await cluster.remove([5]);
+    const graph = await all(cluster.neighborGraph({ k: 3, exact: true, block: 64 }));
+    expect(graph.length).toBe(699);
+    const truth = exactSearchBatch(vectors, vectors, { dimensions: DIMENSIONS, k: 5 });
+    for (const { row, ids } of graph) {
+      const others = [...truth.ids.subarray(row * 5, row * 5 + 5)].filter((id) => id !== row && id !== 5);
+      expect(ids, `row ${row}`).toEqual(others.slice(0, 3));
+    }
+    const groups = await cluster.duplicates({ radius: 0, exact: true });
+    const expected = Array.from({ length: 30 }, (_, i) => [i, 600 + i]).filter(([id]) => id !== 5);
+    expect(groups.map((group) => [...group])).toEqual(expected);
+  });
+
+  it('are the same when a worker is killed in the middle', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, { dimensions: DIMENSIONS, segmentRows: 200 });
+    const first = await spawnWorker(name);
+    await spawnWorker(name);
+    await served(cluster);
+    const many = draw(1500, 22);
+    const found: ClusterPage[] = [];
+    let killed = false;
+    for await (const page of cluster.join(many, { k: 5, exact: true, block: 20 })) {
+      found.push(page);
+      if (found.length === 8 && !killed) {
+        killed = true;
+        first.kill('SIGKILL');
+      }
+    }
+    const truth = exactSearchBatch(vectors, many, { dimensions: DIMENSIONS, k: 5 });
+    expect(found.flatMap(({ rows }) => [...rows])).toEqual(Array.from({ length: 1500 }, (_, i) => i));
+    expect(found.flatMap(({ ids }) => [...ids])).toEqual([...truth.ids]);
+  });
+
+  it('end with the reason of a signal', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, { dimensions: DIMENSIONS, segmentRows: 200 });
+    await startWorker(name);
+    const controller = new AbortController();
+    const pages = cluster.join(draw(400, 23), { k: 3, block: 10, signal: controller.signal });
+    await pages.next();
+    controller.abort(new Error('enough'));
+    await expect(all(pages)).rejects.toThrow('enough');
+  });
+
+  it('go on after Redis was killed and came back', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, { dimensions: DIMENSIONS, segmentRows: 350 });
+    await startWorker(name);
+    await served(cluster);
+    const many = draw(600, 24);
+    const found: ClusterPage[] = [];
+    for await (const page of cluster.join(many, { k: 5, exact: true, block: 20, deadlineMs: 60_000 })) {
+      found.push(page);
+      if (found.length === 6) {
+        await server.kill();
+        await server.resume();
+      }
+    }
+    const truth = exactSearchBatch(vectors, many, { dimensions: DIMENSIONS, k: 5 });
+    expect(found.flatMap(({ ids }) => [...ids])).toEqual([...truth.ids]);
+  });
+});
+
+describe('a segment that is not what it should be', () => {
+  it.each([
+    [
+      'has a byte flipped',
+      (bytes: Buffer) => bytes.writeUInt8(bytes.readUInt8(bytes.length >> 1) ^ 4, bytes.length >> 1),
+      /SHA-256/,
+    ],
+    ['is cut short', (bytes: Buffer) => bytes.subarray(0, bytes.length - 64), /expected \d+ bytes, got \d+/],
+  ])('%s: refused by name', async (_, change, message) => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'orthant-segments-'));
+    try {
+      const { cluster, name } = await connect({ folder });
+      await cluster.publish(draw(300, 30), { dimensions: DIMENSIONS, segmentRows: 150 });
+      const bad = readdirSync(folder)[0];
+      const file = path.join(folder, bad);
+      const bytes = readFileSync(file);
+      const changed = change(bytes);
+      writeFileSync(file, typeof changed === 'number' ? bytes : changed);
+      const worker = await startWorker(name, { folder });
+      const [[digest, reason]] = Object.entries(worker.status.refused);
+      expect(reason).toMatch(message);
+      expect(reason).toContain(digest.slice(0, 12));
+      expect(worker.status.segments.length).toBe(1);
+      const query = draw(1, 31);
+      const late = await cluster.search(query, { deadlineMs: 700 }).catch((error) => error);
+      expect(late).toBeInstanceOf(ClusterError);
+      expect(late.code).toBe('ERR_CLUSTER_DEADLINE');
+      expect(late.segments).toEqual([digest]);
+      expect(late.message).toMatch(message);
+      const { missing, ids } = await cluster.search(query, { deadlineMs: 700, partial: true, k: 4 });
+      expect(missing).toEqual([digest]);
+      expect(ids.length).toBe(4);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  it('has another fingerprint: publishing refuses it, and so does a worker', async () => {
+    const { cluster, name } = await connect();
+    const build = (seed: number) =>
+      VectorIndex.from(draw(100, seed), { dimensions: DIMENSIONS, seed }).save();
+    await expect(cluster.publish([build(0), build(1)], { dimensions: DIMENSIONS })).rejects.toThrow(
+      /expected fingerprint/,
+    );
+    expect((await cluster.status()).generation).toBe(null);
+    expect(await redis.keys(`*orthant-${name}*part*`)).toEqual([]);
+
+    await cluster.publish([build(0)], { dimensions: DIMENSIONS });
+    const head = await redis.get(`{orthant-${name}}:head`);
+    const key = `{orthant-${name}}:manifest:${head!.split(' ').slice(0, 2).join(':')}`;
+    const manifest = JSON.parse((await redis.get(key))!);
+    await redis.set(key, JSON.stringify({ ...manifest, fingerprint: 'f'.repeat(64) }));
+    const worker = await startWorker(name);
+    expect(Object.values(worker.status.refused)[0]).toMatch(/expected fingerprint ffff/);
+    expect(worker.status.segments).toEqual([]);
+  });
+});
+
+describe('a change', () => {
+  it('is seen by the next search: rows that are appended, sealed, and removed', async () => {
+    const vectors = draw(260, 40);
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors.subarray(0, 100 * DIMENSIONS), {
+      dimensions: DIMENSIONS,
+      segmentRows: 100,
+    });
+    await startWorker(name);
+    const other = await Cluster.connect({ redis: server.url, name });
+    open.push(other);
+    const queries = draw(10, 41);
+    for (let rows = 100; rows < 260; rows += 40) {
+      const page = vectors.subarray(rows * DIMENSIONS, (rows + 40) * DIMENSIONS);
+      expect(await cluster.append(page)).toBe(rows);
+      const { ids } = await other.searchBatch(queries, { k: 6, exact: true });
+      const known = vectors.subarray(0, (rows + 40) * DIMENSIONS);
+      expect([...ids]).toEqual([...exactSearchBatch(known, queries, { dimensions: DIMENSIONS, k: 6 }).ids]);
+    }
+    const { segments } = await cluster.status();
+    expect(segments.map(({ rows, isOpen }) => [rows, isOpen])).toEqual([
+      [100, false],
+      [120, false],
+      [40, true],
+    ]);
+
+    const truth = exactSearchBatch(vectors, queries, { dimensions: DIMENSIONS, k: 12 });
+    const gone = [...new Set([...truth.ids.filter((_, i) => i % 12 < 3), 250, 3])];
+    expect(await cluster.remove(gone)).toBe(gone.length);
+    expect(await cluster.remove(gone.slice(0, 4))).toBe(0);
+    const left = await other.searchBatch(queries, { k: 4, exact: true });
+    for (let i = 0; i < 10; i++) {
+      const near = [...truth.ids.subarray(i * 12, i * 12 + 12)]
+        .filter((id) => !gone.includes(id))
+        .slice(0, 4);
+      expect([...left.ids.subarray(i * 4, i * 4 + near.length)]).toEqual(near);
+    }
+    // A worker that comes later knows of the removals too.
+    await startWorker(name, { copies: 2 });
+    expect([...(await other.searchBatch(queries, { k: 4, exact: true })).ids]).toEqual([...left.ids]);
+  });
+
+  it('waits for the writer before it, and nothing is lost', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(draw(10, 42), { dimensions: DIMENSIONS });
+    const clients = await Promise.all([1, 2, 3].map(() => Cluster.connect({ redis: server.url, name })));
+    open.push(...clients);
+    const firsts = await Promise.all(
+      clients.flatMap((client, i) => [0, 1].map((j) => client.append(draw(5, 50 + i * 2 + j)))),
+    );
+    expect(firsts.sort((a, b) => a - b)).toEqual([10, 15, 20, 25, 30, 35]);
+    expect((await cluster.status()).rows).toBe(40);
+  });
+
+  it('of generation shows all of it or nothing, and an old one can be dropped', async () => {
+    const { cluster, name } = await connect();
+    const old = await cluster.publish(draw(60, 43), { dimensions: DIMENSIONS, segmentRows: 20 });
+    await startWorker(name);
+    const query = draw(1, 44);
+    const before = await cluster.search(query, { exact: true });
+    const failing = async function* (): AsyncGenerator<Float32Array> {
+      yield draw(50, 45);
+      throw new Error('the source broke');
+    };
+    const parts = (await redis.keys(`{orthant-${name}}:part:*`)).length;
+    await expect(cluster.publish(failing(), { dimensions: DIMENSIONS, segmentRows: 20 })).rejects.toThrow(
+      'the source broke',
+    );
+    expect((await redis.keys(`{orthant-${name}}:part:*`)).length).toBe(parts);
+    expect([...(await cluster.search(query, { exact: true })).ids]).toEqual([...before.ids]);
+    await expect(cluster.dropGeneration(old)).rejects.toThrow(/current/);
+
+    const vectors = draw(30, 46);
+    await cluster.publish(vectors, { dimensions: DIMENSIONS, segmentRows: 15 });
+    await cluster.dropGeneration(old);
+    expect((await cluster.generations()).length).toBe(1);
+    expect((await redis.keys(`{orthant-${name}}:part:*`)).length).toBe(2);
+    const { ids } = await cluster.search(query, { k: 5, exact: true });
+    expect([...ids]).toEqual([...exactSearchBatch(vectors, query, { dimensions: DIMENSIONS, k: 5 }).ids]);
+  });
+});
+
+describe('workers', () => {
+  it('share segments by memory and copies, and take over from one that leaves or dies', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(draw(800, 60), { dimensions: DIMENSIONS, segmentRows: 200 });
+    const [{ bytes }] = (await cluster.status()).segments;
+    const half = bytes * 2.5;
+    const first = await startWorker(name, { memoryBytes: half });
+    expect(first.status.segments.length).toBe(2);
+    const second = await startWorker(name, { memoryBytes: half });
+    expect(new Set([...first.status.segments, ...second.status.segments]).size).toBe(4);
+    await first.close();
+    const third = await spawnWorker(name, { memoryBytes: half });
+    await served(cluster);
+    third.kill('SIGKILL');
+    await startWorker(name, { memoryBytes: half });
+    await until('the segments of the killed worker are served', async () => {
+      const { segments, workers } = await cluster.status();
+      return segments.every(({ holders }) => holders === 1) && workers.length === 2;
+    });
+    const query = draw(1, 61);
+    expect((await cluster.search(query, { exact: true })).ids.length).toBe(10);
+  });
+
+  it('do a job that is delivered twice without changing anything', async () => {
+    const { cluster, name } = await connect();
+    const vectors = draw(200, 62);
+    await cluster.publish(vectors, { dimensions: DIMENSIONS, segmentRows: 100 });
+    const queries = draw(50, 63);
+    // No worker yet: the jobs wait, and every one is put into its queue a second time.
+    const answer = cluster.searchBatch(queries, { k: 5, exact: true, block: 10 });
+    const queues = await Promise.all(
+      (await cluster.status()).segments.map(
+        async ({ digest }) => `{orthant-${name}}:segment-${digest.slice(0, 24)}:wait`,
+      ),
+    );
+    await until('the jobs wait', async () => (await redis.llen(queues[1])) >= 4);
+    const { Queue } = await import('bullmq');
+    for (const { digest } of (await cluster.status()).segments) {
+      const queue = new Queue(`segment-${digest.slice(0, 24)}`, {
+        connection: redis,
+        prefix: `{orthant-${name}}`,
+      });
+      for (const job of await queue.getJobs(['wait'])) await queue.add('search', job.data);
+      await queue.close();
+    }
+    await startWorker(name);
+    const { ids } = await answer;
+    expect([...ids]).toEqual([...exactSearchBatch(vectors, queries, { dimensions: DIMENSIONS, k: 5 }).ids]);
+  });
+});
+
+describe('the door', () => {
+  it('refuses what cannot be, with both numbers', async () => {
+    const { cluster } = await connect();
+    await expect(cluster.search(draw(1, 70))).rejects.toThrow(/expected a published generation/);
+    await cluster.publish(draw(20, 71), { dimensions: DIMENSIONS });
+    await expect(cluster.search(new Float32Array(5))).rejects.toThrow(
+      /expected a multiple of 12 floats, got 5/,
+    );
+    await expect(cluster.search(draw(1, 70), { k: 0 })).rejects.toThrow(/k: expected .* got 0/);
+    await expect(cluster.remove([20])).rejects.toThrow(/expected ids from 0 to 19, got 20/);
+    await expect(cluster.append(new Float32Array(12).fill(Number.NaN))).rejects.toThrow(/row 0, column 0/);
+    await expect(cluster.publish(draw(1, 1), { dimensions: 0 })).rejects.toThrow(/dimensions: expected/);
+    expect((await cluster.status()).rows).toBe(20);
+    await cluster.close();
+    await expect(cluster.search(draw(1, 70))).rejects.toMatchObject({ code: 'ERR_CLUSTER_CLOSED' });
+  });
+
+  it('names Redis where it does not answer', async () => {
+    const gone = await RedisServer.start();
+    const cluster = await Cluster.connect({ redis: gone.url, name: 'x' });
+    await gone.stop();
+    await expect(cluster.search(draw(1, 72))).rejects.toMatchObject({ code: 'ERR_CLUSTER_REDIS' });
+    await expect(Cluster.connect({ redis: gone.url, name: 'x' })).rejects.toThrow(/Redis at 127\.0\.0\.1/);
+    await cluster.close();
+  });
+
+  it('refuses names that would leave the cluster’s own keys', async () => {
+    await expect(Cluster.connect({ redis: server.url, name: 'a}b' })).rejects.toMatchObject({
+      code: 'ERR_CLUSTER_ARGUMENT',
+    });
+  });
+});
