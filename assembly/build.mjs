@@ -1,6 +1,7 @@
-// Compiles the kernels, inlines the binary, and translates it to JavaScript: assembly/ → dist/orthant.wasm,
+// Compiles the kernels, inlines them, and translates them to JavaScript: assembly/ → dist/orthant.wasm,
 // src/binary.ts and src/js/translated.js (none is in git).
-import { execFileSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -15,21 +16,37 @@ const asc = path.join(
 );
 mkdirSync(path.join(root, 'assembly/build'), { recursive: true });
 mkdirSync(path.join(root, 'dist'), { recursive: true });
-execFileSync(process.execPath, [asc, '--config', 'asconfig.json', '--target', 'release'], {
-  cwd: root,
-  stdio: 'inherit',
-});
+/** What asc makes of one export list, without relaxed instructions. */
+async function compile(name) {
+  const file = path.join(root, 'assembly/build', name);
+  const outputs = ['--outFile', `${file}.wasm`, '--textFile', `${file}.wat`];
+  const options = ['--config', 'asconfig.json', ...outputs];
+  const run = spawn(process.execPath, [asc, `assembly/${name}.ts`, ...options], {
+    cwd: root,
+    stdio: 'inherit',
+  });
+  const [code] = await once(run, 'exit');
+  if (code !== 0) throw new Error(`assembly/${name}.ts: expected asc to end with 0, got ${code}`);
+  return plain(readFileSync(`${file}.wasm`), readFileSync(`${file}.wat`, 'utf8'));
+}
 
-const wat = readFileSync(path.join(root, 'assembly/build/orthant.wat'), 'utf8');
-const { bytes, relaxed } = plain(readFileSync(path.join(root, 'assembly/build/orthant.wasm')), wat);
-writeFileSync(path.join(root, 'src/js/translated.js'), translate(wat));
-writeFileSync(path.join(root, 'dist/orthant.wasm'), bytes);
-const { order, text } = encode(bytes);
+// orthant.wasm has every kernel, for init(). Inlined is what one kind of index needs, so that a bundle has no more.
+const [all, tables, engine] = await Promise.all(['index', 'tables', 'engine'].map(compile));
+writeFileSync(path.join(root, 'dist/orthant.wasm'), all.bytes);
+writeFileSync(
+  path.join(root, 'src/js/translated.js'),
+  translate(readFileSync(path.join(root, 'assembly/build/index.wat'), 'utf8')),
+);
+const inlined = Object.entries({ tableBinary: tables, engineBinary: engine }).map(
+  ([name, { bytes, relaxed }]) => {
+    const { order, text } = encode(bytes);
+    return `export const ${name}: Binary = {\n  order: '${order}',\n  text: '${text}',\n  relaxed: [${relaxed}],\n};\n`;
+  },
+);
 writeFileSync(
   path.join(root, 'src/binary.ts'),
-  `/** The compiled kernels (assembly/) as text; kernels.ts reads it. Written by assembly/build.mjs. */\n` +
-    `export const binary: { order: string; text: string; relaxed: number[] } = {\n` +
-    `  order: '${order}',\n  text: '${text}',\n  relaxed: [${relaxed}],\n};\n`,
+  `/** Compiled kernels (assembly/) as text; kernels.ts reads it. Written by assembly/build.mjs. */\n` +
+    `export interface Binary {\n  order: string;\n  text: string;\n  relaxed: number[];\n}\n\n${inlined.join('\n')}`,
 );
 
 /**

@@ -1,4 +1,4 @@
-// The export list, by name.
+// Every kernel, by name: orthant.wasm. tables.ts and engine.ts list what the two inlined binaries have of them.
 
 export { accumulate, assign, assignExactly, moveCentres } from './assign';
 export { chainKeys, gatherChained, gatherSorted, sortKeys } from './buckets';

@@ -1,4 +1,4 @@
-import type { Kernels } from './kernels.js';
+import type { TableKernels } from './kernels.js';
 import type { LinearMemory } from './memory.js';
 
 /** Rows that may wait in chains before anything is sorted. */
@@ -51,7 +51,7 @@ export class Buckets {
   readonly tables: number;
   readonly bits: number;
   readonly #memory: LinearMemory;
-  readonly #kernels: Kernels;
+  readonly #kernels: TableKernels;
   #count = 0;
   #removed = 0;
   #rowCapacity = 0;
@@ -63,7 +63,7 @@ export class Buckets {
   #tailShift = 0;
   #epoch = 0;
 
-  constructor(memory: LinearMemory, kernels: Kernels, tables: number, bits: number) {
+  constructor(memory: LinearMemory, kernels: TableKernels, tables: number, bits: number) {
     this.#memory = memory;
     this.#kernels = kernels;
     this.tables = tables;

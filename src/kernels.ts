@@ -1,28 +1,18 @@
 import { instantiateSync } from '@assemblyscript/loader';
-import { binary } from './binary.js';
+import { type Binary, engineBinary, tableBinary } from './binary.js';
 import { rangeError, typeError } from './check.js';
 
 /**
- * The kernels, as assembly/index.ts exports them; their docstrings there give formula, regions and layouts.
- * Every address and count is a u32; results come back signed, so callers write `>>> 0` on addresses.
+ * Kernels, as assembly/ exports them; their docstrings there give formula, regions and layouts. Every address and count
+ * is a u32; results come back signed, so callers write `>>> 0` on addresses. These are in both binaries.
  */
-export interface Kernels {
+export interface SharedKernels {
   squaredL2(query: number, rows: number, count: number, stride: number, out: number): void;
   dot(query: number, rows: number, count: number, stride: number, out: number): void;
-  squaredL2Gathered(
-    query: number,
-    rows: number,
-    ids: number,
-    count: number,
-    stride: number,
-    out: number,
-  ): void;
-  dotGathered(query: number, rows: number, ids: number, count: number, stride: number, out: number): void;
   squaredNorms(rows: number, count: number, stride: number, out: number): void;
   inverseLengths(rows: number, count: number, stride: number, least: number, out: number): number;
   padRows(packed: number, count: number, dimensions: number, stride: number, rows: number): void;
   firstUnfit(floats: number, count: number, limit: number): number;
-
   packPlanes(
     planes: number,
     planeCount: number,
@@ -39,6 +29,13 @@ export interface Kernels {
     planeCount: number,
     out: number,
   ): void;
+  drain(heap: number, size: number, ids: number, scores: number): void;
+  fillChecksumTable(table: number): void;
+  checksum(table: number, before: number, bytes: number, count: number): number;
+}
+
+/** The binary of exact search and of the hash tables (assembly/tables.ts). */
+export interface TableKernels extends SharedKernels {
   signBits(
     rows: number,
     count: number,
@@ -57,23 +54,8 @@ export interface Kernels {
     keyStride: number,
     out: number,
   ): void;
-
-  hadamard(x: number, width: number): void;
-  rotate(
-    rows: number,
-    count: number,
-    stride: number,
-    mean: number,
-    signs: number,
-    rounds: number,
-    dimensions: number,
-    out: number,
-  ): void;
-
   hamming(query: number, codes: number, count: number, words: number, out: number): void;
   hammingGathered(query: number, codes: number, ids: number, count: number, words: number, out: number): void;
-
-  offer(heap: number, size: number, k: number, score: number, id: number): number;
   rank(
     scores: number,
     ids: number,
@@ -83,8 +65,6 @@ export interface Kernels {
     heap: number,
     size: number,
   ): number;
-  drain(heap: number, size: number, ids: number, scores: number): void;
-  fillHeap(heap: number, k: number): void;
   rankRows(
     metric: number,
     query: number,
@@ -130,7 +110,6 @@ export interface Kernels {
     k: number,
     heaps: number,
   ): void;
-
   sortKeys(
     keys: number,
     keyStride: number,
@@ -199,7 +178,50 @@ export interface Kernels {
     scratch: number,
     out: number,
   ): void;
+  padCodes(packed: number, count: number, bytes: number, words: number, codes: number): void;
+  sampleKeys(
+    codes: number,
+    count: number,
+    words: number,
+    positions: number,
+    tables: number,
+    sampledBits: number,
+    scratch: number,
+    keyStride: number,
+    keys: number,
+  ): void;
+  minHash(
+    set: number,
+    count: number,
+    functions: number,
+    functionCount: number,
+    mixed: number,
+    signature: number,
+  ): void;
+  bandKeys(signature: number, bands: number, rows: number, keyStride: number, keys: number): void;
+  jaccardGathered(
+    query: number,
+    queryCount: number,
+    features: number,
+    offsets: number,
+    ids: number,
+    count: number,
+    out: number,
+  ): void;
+}
 
+/** The binary of the engine (assembly/engine.ts). */
+export interface EngineKernels extends SharedKernels {
+  rotate(
+    rows: number,
+    count: number,
+    stride: number,
+    mean: number,
+    signs: number,
+    rounds: number,
+    dimensions: number,
+    out: number,
+  ): void;
   transform(plan: number, rows: number, count: number, rotated: number): void;
   assign(
     plan: number,
@@ -280,40 +302,22 @@ export interface Kernels {
   collectPassing(plan: number, from: number): number;
   sortFound(plan: number, ids: number, scores: number): void;
   searchMany(plan: number, queries: number, count: number, ids: number, scores: number): void;
+}
 
-  padCodes(packed: number, count: number, bytes: number, words: number, codes: number): void;
-  sampleKeys(
-    codes: number,
-    count: number,
-    words: number,
-    positions: number,
-    tables: number,
-    sampledBits: number,
-    scratch: number,
-    keyStride: number,
-    keys: number,
-  ): void;
-  minHash(
-    set: number,
-    count: number,
-    functions: number,
-    functionCount: number,
-    mixed: number,
-    signature: number,
-  ): void;
-  bandKeys(signature: number, bands: number, rows: number, keyStride: number, keys: number): void;
-  jaccardGathered(
+/** What is in orthant.wasm (assembly/index.ts): all of the above, and what stands alone in no product. */
+export interface Kernels extends TableKernels, EngineKernels {
+  squaredL2Gathered(
     query: number,
-    queryCount: number,
-    features: number,
-    offsets: number,
+    rows: number,
     ids: number,
     count: number,
+    stride: number,
     out: number,
   ): void;
-
-  fillChecksumTable(table: number): void;
-  checksum(table: number, before: number, bytes: number, count: number): number;
+  dotGathered(query: number, rows: number, ids: number, count: number, stride: number, out: number): void;
+  hadamard(x: number, width: number): void;
+  offer(heap: number, size: number, k: number, score: number, id: number): number;
+  fillHeap(heap: number, k: number): void;
 }
 
 /** What a memory must be for kernels and memory.ts: a WebAssembly.Memory is. */
@@ -323,14 +327,15 @@ export interface GrowingMemory {
   grow(pages: number): number;
 }
 
-let compiled: WebAssembly.Module | undefined;
+let tables: WebAssembly.Module | undefined;
+let engine: WebAssembly.Module | undefined;
 
 /** WebAssembly.Module, where a project's libraries know it: those of a Node project without "dom" do not. */
 type CompiledModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer Module } } }
   ? Module
   : object;
 
-/** Where the compiled kernels come from, when the inlined binary must not be compiled on the spot. */
+/** Where the compiled kernels come from, when the inlined binaries must not be compiled on the spot. */
 export interface InitOptions {
   /** A compiled module, for places that forbid compiling bytes (`import module from 'orthant/orthant.wasm'`). */
   module?: CompiledModule;
@@ -341,9 +346,9 @@ export interface InitOptions {
 }
 
 /**
- * Compiles the kernels ahead of time. Nobody needs to call it: the inlined binary is compiled at the first construction
- * of an index. It exists for places that forbid or limit synchronous compiling; without options it compiles the inlined
- * binary without blocking.
+ * Compiles the kernels ahead of time. Nobody needs to call it: the inlined binary of a class is compiled at its first
+ * construction. It exists for places that forbid or limit synchronous compiling; without options it compiles the inlined
+ * binaries without blocking.
  *
  * Throws a TypeError (ERR_ARGUMENT_TYPE) for an option of the wrong kind, a RangeError (ERR_NO_SIMD) where the engine
  * has no SIMD, a TypeError (ERR_COMPILE_FORBIDDEN) where a policy forbids compiling bytes.
@@ -356,13 +361,16 @@ export async function init(options: InitOptions = {}): Promise<void> {
         'module: expected a WebAssembly.Module, got another kind of value',
       );
     }
-    compiled = options.module;
+    tables = engine = options.module;
   } else if (options.url !== undefined) {
     const response = await fetch(options.url);
     if (!response.ok) throw new TypeError(`url: expected a response with status 200, got ${response.status}`);
-    compiled = await WebAssembly.compile(await response.arrayBuffer());
+    tables = engine = await WebAssembly.compile(await response.arrayBuffer());
+  } else if (options.bytes !== undefined) {
+    tables = engine = await compileAhead(options.bytes);
   } else {
-    compiled = await compileAhead(options.bytes ?? inlined());
+    const inlined = [tableBinary, engineBinary].map((binary) => compileAhead(bytesOf(binary)));
+    [tables, engine] = await Promise.all(inlined);
   }
 }
 
@@ -385,19 +393,32 @@ export function createMemory(maximumPages: number): GrowingMemory {
 }
 
 /**
- * The kernels over one memory. Compiles once; instantiates for each memory.
+ * The kernels of exact search and of the hash tables over one memory. Compiles once; instantiates for each memory.
  *
  * @internal
  */
-export function instantiate(memory: GrowingMemory): Kernels {
-  compiled ??= compile();
-  return instantiateSync<Record<string, unknown>>(compiled, {
-    env: { memory: memory as WebAssembly.Memory },
-  }).instance.exports as unknown as Kernels;
+export function instantiateTables(memory: GrowingMemory): TableKernels {
+  tables ??= compile(tableBinary);
+  return instantiate(tables, memory);
 }
 
-/** The inlined binary in the best form that this engine takes: relaxed swizzles are one instruction instead of two. */
-function inlined(): Uint8Array<ArrayBuffer> {
+/**
+ * The kernels of the engine, likewise.
+ *
+ * @internal
+ */
+export function instantiateEngine(memory: GrowingMemory): EngineKernels {
+  engine ??= compile(engineBinary);
+  return instantiate(engine, memory);
+}
+
+function instantiate<Exports>(module: WebAssembly.Module, memory: GrowingMemory): Exports {
+  const imports = { env: { memory: memory as WebAssembly.Memory } };
+  return instantiateSync<Record<string, unknown>>(module, imports).instance.exports as Exports;
+}
+
+/** An inlined binary in the best form that this engine takes: relaxed swizzles are one instruction instead of two. */
+function bytesOf(binary: Binary): Uint8Array<ArrayBuffer> {
   if (typeof WebAssembly === 'undefined') throw withoutSimd();
   const bytes = decode(binary);
   const relaxed = bytes.slice();
@@ -407,8 +428,8 @@ function inlined(): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-function compile(): WebAssembly.Module {
-  const bytes = inlined();
+function compile(binary: Binary): WebAssembly.Module {
+  const bytes = bytesOf(binary);
   try {
     return new WebAssembly.Module(bytes);
   } catch (error) {
@@ -432,9 +453,9 @@ function forbidden(cause: unknown): Error {
   return Object.assign(error, { cause });
 }
 
-/** The inlined binary: assembly/build.mjs tells how it is written. */
-function decode({ order, text }: { order: string; text: string }): Uint8Array<ArrayBuffer> {
-  const bytesOf = Array.from({ length: 256 }, (_, i) => Number.parseInt(order.slice(2 * i, 2 * i + 2), 16));
+/** The bytes of an inlined binary: assembly/build.mjs tells how they are written. */
+function decode({ order, text }: Binary): Uint8Array<ArrayBuffer> {
+  const byteOf = Array.from({ length: 256 }, (_, i) => Number.parseInt(order.slice(2 * i, 2 * i + 2), 16));
   const bytes = new Uint8Array(text.length);
   let count = 0;
   let shift = 0;
@@ -447,7 +468,7 @@ function decode({ order, text }: { order: string; text: string }): Uint8Array<Ar
     // Places of the characters: those from space to | without $ ' \ and `.
     const place =
       code - 32 - Number(code > 36) - Number(code > 39) - Number(code > 92) - Number(code > 96) + shift;
-    bytes[count++] = bytesOf[place];
+    bytes[count++] = byteOf[place];
     shift = 0;
   }
   return bytes.slice(0, count);

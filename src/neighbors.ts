@@ -1,5 +1,5 @@
 import { checkChoice, rangeError } from './check.js';
-import type { Kernels } from './kernels.js';
+import type { SharedKernels } from './kernels.js';
 import type { LinearMemory } from './memory.js';
 
 /**
@@ -135,7 +135,7 @@ export function distanceOf(metric: number, score: number): number {
  */
 export function drainHeap(
   memory: LinearMemory,
-  kernels: Kernels,
+  kernels: SharedKernels,
   metric: number,
   heap: number,
   size: number,

@@ -1,4 +1,4 @@
-import { instantiate, type Kernels } from './kernels.js';
+import { type EngineKernels, instantiateEngine } from './kernels.js';
 import { LinearMemory } from './memory.js';
 
 /** A field of the plan, as assembly/plan.ts lists and explains them. */
@@ -54,7 +54,7 @@ export const CHUNK_ROWS = 64;
  */
 export class EnginePlan {
   readonly memory: LinearMemory;
-  readonly kernels: Kernels;
+  readonly kernels: EngineKernels;
   /** Address of the plan. */
   readonly address: number;
   #offsets: Map<string, number> = new Map();
@@ -62,7 +62,7 @@ export class EnginePlan {
 
   constructor(maxBytes?: number) {
     this.memory = new LinearMemory(maxBytes);
-    this.kernels = instantiate(this.memory.memory);
+    this.kernels = instantiateEngine(this.memory.memory);
     // The binary exports each field's number as a global: assembly/plan.ts is the one owner of the offsets.
     for (const [name, value] of Object.entries(
       this.kernels as unknown as Record<string, WebAssembly.Global>,

@@ -1,5 +1,5 @@
 import { checkNumber, checkOptions, rangeError } from './check.js';
-import type { Kernels } from './kernels.js';
+import type { SharedKernels } from './kernels.js';
 import type { LinearMemory } from './memory.js';
 
 /** Why bytes were refused: the `reason` of a SnapshotError. */
@@ -317,7 +317,7 @@ export function* writeSnapshot(
   kind: SnapshotKind,
   sections: readonly SectionSource[],
   memory: LinearMemory,
-  kernels: Kernels,
+  kernels: SharedKernels,
 ): Writing {
   const written = sections.filter(({ pieces }) => pieces.length > 0);
   const header = new Uint8Array(roundUp(HEADER_BYTES + ENTRY_BYTES * written.length));
@@ -391,9 +391,9 @@ export function totalOf(header: Uint8Array): number {
 /** CRC-32C of bytes in a linear memory, at 2 GB/s and more. Its tables are a region while it is in use. */
 export class Checksums {
   readonly #memory: LinearMemory;
-  readonly #kernels: Kernels;
+  readonly #kernels: SharedKernels;
 
-  constructor(memory: LinearMemory, kernels: Kernels) {
+  constructor(memory: LinearMemory, kernels: SharedKernels) {
     this.#memory = memory;
     this.#kernels = kernels;
     kernels.fillChecksumTable(memory.reserve('checksum table', TABLE_BYTES));

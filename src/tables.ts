@@ -1,7 +1,7 @@
 import { type BucketStats, Buckets, joinStats } from './buckets.js';
 import { checkIds, checkInteger, checkNumber, checkOptions, rangeError, typeError } from './check.js';
 import { type Filter, testOf } from './id-set.js';
-import type { Kernels } from './kernels.js';
+import type { TableKernels } from './kernels.js';
 import { isOutOfMemory, type LinearMemory } from './memory.js';
 import {
   type CappedBatch,
@@ -142,7 +142,7 @@ export class HashTables<Queries> {
     return this.#live().memory;
   }
 
-  get kernels(): Kernels {
+  get kernels(): TableKernels {
     return this.#live().kernels;
   }
 

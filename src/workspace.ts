@@ -1,10 +1,10 @@
-import { instantiate, type Kernels } from './kernels.js';
+import { instantiateTables, type TableKernels } from './kernels.js';
 import { LinearMemory } from './memory.js';
 
 /** A linear memory and the kernels over it. */
 export interface Workspace {
   memory: LinearMemory;
-  kernels: Kernels;
+  kernels: TableKernels;
 }
 
 /** A hidden memory that a large call has grown beyond this is given up after the call. */
@@ -15,7 +15,7 @@ let hidden: Workspace | undefined;
 /** A fresh one, for an index. */
 export function openWorkspace(maxBytes?: number): Workspace {
   const memory = new LinearMemory(maxBytes);
-  return { memory, kernels: instantiate(memory.memory) };
+  return { memory, kernels: instantiateTables(memory.memory) };
 }
 
 /** Lends the one hidden workspace to a function that keeps nothing between calls. */

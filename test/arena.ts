@@ -1,5 +1,14 @@
-import { createMemory, instantiate as instantiateInJavaScript } from '../src/js/kernels.js';
-import { type GrowingMemory, instantiate, type Kernels } from '../src/kernels.js';
+import { readFileSync } from 'node:fs';
+import { createMemory, instantiateEngine as instantiateInJavaScript } from '../src/js/kernels.js';
+import { type GrowingMemory, instantiateEngine, instantiateTables, type Kernels } from '../src/kernels.js';
+
+const everyKernel = new WebAssembly.Module(readFileSync(new URL('../dist/orthant.wasm', import.meta.url)));
+
+/** All kernels: those of the inlined binaries as they run in the product, the few others from orthant.wasm. */
+export function instantiate(memory: WebAssembly.Memory): Kernels {
+  const { exports } = new WebAssembly.Instance(everyKernel, { env: { memory } });
+  return { ...exports, ...instantiateTables(memory), ...instantiateEngine(memory) } as Kernels;
+}
 
 /** Bytes that no kernel may change. As a float -1.7e38, as an id 4 billion: whoever reads one gives itself away. */
 const CANARY = 0xfe;

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Buckets, joinStats } from '../src/buckets.js';
-import { instantiate } from '../src/kernels.js';
+import { instantiateTables } from '../src/kernels.js';
 import { LinearMemory } from '../src/memory.js';
 import { Arena, expectSameBits, uniform } from './arena.js';
 
@@ -18,7 +18,7 @@ class Pair {
     this.memory = new LinearMemory();
     // Pages that nobody touches cost nothing: this moves all that follows to high addresses.
     if (firstBytes > 0) this.memory.reserve('before', firstBytes);
-    this.buckets = new Buckets(this.memory, instantiate(this.memory.memory), tables, bits);
+    this.buckets = new Buckets(this.memory, instantiateTables(this.memory.memory), tables, bits);
   }
 
   add(rows: number[][]): void {
@@ -132,7 +132,7 @@ describe('Buckets', () => {
 
   it('stay as they were when there is no memory for more', () => {
     const memory = new LinearMemory(2 ** 20);
-    const buckets = new Buckets(memory, instantiate(memory.memory), 4, 8);
+    const buckets = new Buckets(memory, instantiateTables(memory.memory), 4, 8);
     const rows = 1000;
     buckets.reserve(rows);
     for (let t = 0; t < 4; t++) {

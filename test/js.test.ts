@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it, vi } from 'vitest';
 import * as orthant from '../src/index.js';
 import * as inJavaScript from '../src/js/kernels.js';
-import { createMemory, instantiate } from '../src/kernels.js';
+import { createMemory } from '../src/kernels.js';
+import { instantiate } from './arena.js';
 import { digest } from './digest.mjs';
 
 const dist = fileURLToPath(new URL('../dist/', import.meta.url));
@@ -43,8 +44,8 @@ describe('orthant/js', () => {
   });
 
   it('has a twin of every kernel, and of every field of the plan', () => {
-    const mine = instantiate(createMemory(16)) as unknown as Record<string, unknown>;
-    const twins = inJavaScript.instantiate(inJavaScript.createMemory(16)) as unknown as Record<
+    const mine = instantiate(createMemory(16) as WebAssembly.Memory) as unknown as Record<string, unknown>;
+    const twins = inJavaScript.instantiateTables(inJavaScript.createMemory(16)) as unknown as Record<
       string,
       unknown
     >;

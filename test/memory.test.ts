@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { instantiate } from '../src/kernels.js';
 import { LinearMemory } from '../src/memory.js';
-import { expectSameBits, floats } from './arena.js';
+import { expectSameBits, floats, instantiate } from './arena.js';
 import * as reference from './reference.js';
 
 const PAGE = 65536;

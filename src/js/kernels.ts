@@ -49,10 +49,13 @@ export function createMemory(maximumPages: number): GrowingMemory {
 }
 
 /**
- * The kernels over one memory.
+ * All kernels over one memory: there are no two binaries here.
  *
  * @internal
  */
-export function instantiate(memory: GrowingMemory): Kernels {
+export function instantiateTables(memory: GrowingMemory): Kernels {
   return kernels(memory) as Kernels;
 }
+
+/** @internal */
+export const instantiateEngine: (memory: GrowingMemory) => Kernels = instantiateTables;
