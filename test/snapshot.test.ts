@@ -238,6 +238,14 @@ describe('a saved and loaded VectorIndex', () => {
     expectSameAnswers(VectorIndex.load(part), index);
     expectSameBits(part, bytes, 'the bytes');
   });
+
+  it('is loaded from a Buffer, as files are read, and leaves it as it is', () => {
+    const index = VectorIndex.from(normals(300, 960), { dimensions: 3 });
+    const bytes = index.save();
+    const buffer = Buffer.from(bytes);
+    expectSameAnswers(VectorIndex.load(buffer), index);
+    expect(buffer.equals(bytes)).toBe(true);
+  });
 });
 
 describe('a saved and loaded HyperplaneLsh', () => {
