@@ -59,7 +59,9 @@ describe('the packed package', () => {
       .map((file) => `dist/${file.replace(/\.ts$/, '')}`)
       .concat('dist/orthant');
     const expected = [
-      ...sources.flatMap((name) => [`${name}.js`, `${name}.d.ts`]),
+      ...sources.map((name) => `${name}.js`),
+      // The command cannot be imported.
+      ...sources.filter((name) => !name.startsWith('dist/cli/')).map((name) => `${name}.d.ts`),
       'dist/orthant.wasm',
       'CHANGELOG.md',
       'LICENSE',
@@ -105,6 +107,51 @@ describe('the packed package', () => {
       console.log(index.search(query, { k: 1 }).ids[0], lsh.search(query, { k: 1 }).ids[0], typeof readVectors);`;
     const args = ['--input-type=module', '--eval', program];
     expect(execFileSync(process.execPath, args, { cwd: project, encoding: 'utf8' })).toBe('10 10 function\n');
+  });
+
+  describe('has a command', () => {
+    const run = (...args: string[]): { status: number | null; stdout: string; stderr: string } => {
+      const { bin } = JSON.parse(readFileSync(path.join(installed, 'package.json'), 'utf8'));
+      const main = path.join(installed, bin.orthant);
+      return spawnSync(process.execPath, [main, ...args], { cwd: project, encoding: 'utf8' });
+    };
+
+    it('that works in a project that has nothing else', () => {
+      cpSync(path.join(root, 'examples/data/digits.npy'), path.join(project, 'digits.npy'));
+      expect(run('build', 'digits.npy', '-o', 'digits.orthant', '-q').stderr).toBe('');
+      const { stdout, stderr } = run('search', 'digits.orthant', 'digits.npy', '-k', '1', '--exact', '-q');
+      expect(stderr).toBe('');
+      expect(stdout.startsWith('0\t0\t0\n1\t1\t0\n')).toBe(true);
+    });
+
+    it('whose file can be run', () => {
+      expect(statSync(path.join(installed, 'dist/cli/main.js')).mode & 0o111).toBe(0o111);
+      expect(readFileSync(path.join(installed, 'dist/cli/main.js'), 'utf8')).toMatch(
+        /^#!\/usr\/bin\/env node\n/,
+      );
+    });
+
+    it('that names the package that a format or a plot needs', () => {
+      const row = `PAR1${'\0'.repeat(12)}PAR1`;
+      writeFileSync(path.join(project, 'rows.parquet'), row);
+      writeFileSync(path.join(project, 'rows.hdf5'), Uint8Array.of(0x89, 72, 68, 70, 13, 10, 26, 10));
+      for (const [name, args] of [
+        ['hyparquet', ['info', 'rows.parquet']],
+        ['h5wasm', ['info', 'rows.hdf5']],
+        ['vega vega-lite', ['bench', '--plot', 'curve.svg']],
+      ] as const) {
+        const { status, stderr } = run(...args);
+        expect([status, stderr]).toEqual([1, expect.stringContaining(`(npm install ${name})`)]);
+      }
+    });
+
+    it('with the licences of the packages that are in it', () => {
+      const text = readFileSync(path.join(installed, 'dist/cli/packages.js'), 'utf8');
+      for (const name of ['commander', 'cli-progress', 'string-width', 'strip-ansi', 'emoji-regex']) {
+        expect(text).toMatch(new RegExp(`^${name} \\d+\\.\\d+\\.\\d+\\n\\n[^]*?MIT`, 'm'));
+      }
+      expect(text.match(/Permission is hereby granted/g)?.length).toBeGreaterThanOrEqual(5);
+    });
   });
 
   const platforms: [string, { lib: string[]; types: string[]; files: string[] }][] = [

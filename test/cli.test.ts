@@ -1,0 +1,460 @@
+import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
+import h5wasm from 'h5wasm/node';
+import { parquetWriteBuffer } from 'hyparquet-writer';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { exactSearchBatch, type NeighborsBatch, RandomGenerator, VectorIndex } from '../src/index.js';
+import { createVectors, readVectors } from '../src/node/index.js';
+
+// The command as the build makes it, run as a user does.
+const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+const numpy = fileURLToPath(new URL('./fixtures/numpy/', import.meta.url));
+const folder = mkdtempSync(path.join(tmpdir(), 'orthant-cli-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const DIMENSIONS = 24;
+/** Rows around some centres, as embeddings are. */
+function draw(rows: number, seed: number): Float32Array {
+  const centres = new Float32Array(20 * DIMENSIONS);
+  new RandomGenerator(0).normals(centres);
+  const random = new RandomGenerator(seed);
+  const vectors = new Float32Array(rows * DIMENSIONS);
+  random.normals(vectors);
+  for (let i = 0; i < vectors.length; i++) {
+    const centre = Math.floor(i / DIMENSIONS) % 20;
+    vectors[i] = Math.fround(centres[centre * DIMENSIONS + (i % DIMENSIONS)] + 0.4 * vectors[i]);
+  }
+  return vectors;
+}
+const base = draw(3000, 1);
+const queries = draw(50, 2);
+
+async function save(
+  name: string,
+  vectors: ArrayLike<number>,
+  dimensions: number,
+  ids?: string[],
+): Promise<string> {
+  const writer = await createVectors(path.join(folder, name), { dimensions });
+  await writer.write({ vectors, rows: vectors.length / dimensions, ...(ids && { ids }) });
+  await writer.finish();
+  return name;
+}
+
+beforeAll(async () => {
+  await save('base.npy', base, DIMENSIONS);
+  await save('products.npy', base, DIMENSIONS);
+  await save('queries.npy', queries, DIMENSIONS);
+  await save('orders.npy', queries, DIMENSIONS);
+  await save('more.npy', draw(10, 3), DIMENSIONS);
+});
+
+interface Run extends Pick<SpawnSyncReturns<string>, 'stdout' | 'stderr' | 'status'> {}
+
+function orthant(args: string | string[], place: string = folder): Run {
+  const words = typeof args === 'string' ? args.split(' ') : args;
+  return spawnSync(process.execPath, [main, ...words], { cwd: place, encoding: 'utf8', timeout: 60_000 });
+}
+
+/** What a command that must succeed printed. */
+function output(args: string | string[]): string {
+  const { status, stdout, stderr } = orthant(args);
+  expect(`${status} ${status === 0 ? '' : stderr}`).toBe('0 ');
+  return stdout;
+}
+
+function exact(k: number, rows = base, asked = queries): NeighborsBatch {
+  return exactSearchBatch(rows, asked, { dimensions: DIMENSIONS, k });
+}
+
+/** Lines of query, id and distance. */
+function parse(text: string): [query: string, id: string, distance: number][] {
+  const lines = text.trimEnd().split('\n');
+  return lines
+    .map((line) => line.split('\t'))
+    .map(([query, id, distance]) => [query, id, Math.fround(Number(distance))]);
+}
+
+function lines({ ids, distances, counts }: NeighborsBatch, k: number): [string, string, number][] {
+  return Array.from(
+    ids,
+    (id, at) => [String(Math.floor(at / k)), String(id), distances[at]] as [string, string, number],
+  ).filter((_, at) => at % k < counts[Math.floor(at / k)]);
+}
+
+function recall(found: [string, string, number][], truth: [string, string, number][]): number {
+  const wanted = new Set(truth.map(([query, id]) => `${query} ${id}`));
+  return found.filter(([query, id]) => wanted.has(`${query} ${id}`)).length / truth.length;
+}
+
+describe('the help', () => {
+  const commands = [...orthant('--help').stdout.matchAll(/^ {2}(\w+) \[options\]/gm)].map(
+    (match) => match[1],
+  );
+
+  it('names all commands', () => {
+    const all = 'build search exact join duplicates graph tune eval info convert add remove bench';
+    expect(commands).toEqual(all.split(' '));
+  });
+
+  it.each(commands)('of %s has an example that works', (command) => {
+    const { status, stdout, stderr } = orthant([command, '--help']);
+    expect([status, stderr]).toEqual([0, '']);
+    const example = /^Example:\n {2}\$ orthant (.*)$/m.exec(stdout)?.[1] ?? '';
+    expect(example.split(' ')[0]).toBe(command);
+    expect(output(`${example} -q`).length).toBeGreaterThanOrEqual(0);
+  });
+
+  it('of the program has one too, and the version is that of the package', () => {
+    expect(orthant('--help').stdout).toContain(
+      '$ orthant search base.orthant queries.npy -k 5 > neighbors.tsv',
+    );
+    const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+    expect(output('--version')).toBe(`${version}\n`);
+  });
+});
+
+describe('build, search and exact', () => {
+  beforeAll(() => void output('build base.npy -o built.orthant -q'));
+
+  it('make the index that the library makes', () => {
+    const built = VectorIndex.load(new Uint8Array(readFileSync(path.join(folder, 'built.orthant'))));
+    const index = new VectorIndex({ dimensions: DIMENSIONS });
+    index.add(base);
+    index.build();
+    expect(built.searchBatch(queries)).toEqual(index.searchBatch(queries));
+  });
+
+  it('find the true neighbors by comparing all', () => {
+    const truth = lines(exact(7), 7);
+    expect(parse(output('exact base.npy queries.npy -k 7'))).toEqual(truth);
+    expect(parse(output('search built.orthant queries.npy -k 7 --exact'))).toEqual(truth);
+  });
+
+  it('find a share of them, as many as was asked for, on one thread and on two', () => {
+    const found = parse(output('search built.orthant queries.npy --recall 0.9'));
+    expect(recall(found, lines(exact(10), 10))).toBeGreaterThan(0.85);
+    expect(parse(output('search built.orthant queries.npy --recall 0.9 --threads 2'))).toEqual(found);
+  });
+
+  it('print a line of JSON a query for machines, and words only to stderr', () => {
+    const { stdout, stderr } = orthant('search built.orthant queries.npy -k 2 --json --exact');
+    const answers = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const { ids, distances } = exact(2);
+    expect(answers).toHaveLength(50);
+    expect(answers[3]).toEqual({
+      query: 3,
+      ids: [...ids.subarray(6, 8)],
+      distances: [...distances.subarray(6, 8)].map((value) => expect.closeTo(value, 5)),
+    });
+    expect(stderr).toMatch(/^search: 50 in \d/);
+    expect(orthant('search built.orthant queries.npy -q').stderr).toBe('');
+    expect(JSON.parse(output('build base.npy -o b.orthant --json'))).toMatchObject({
+      rows: 3000,
+      dimensions: 24,
+    });
+  });
+
+  it('write files: texts, and matrices of ids', () => {
+    const { ids } = exact(4);
+    output('exact base.npy queries.npy -k 4 -o truth.ivecs');
+    const words = new Int32Array(new Uint8Array(readFileSync(path.join(folder, 'truth.ivecs'))).buffer);
+    expect([...words].filter((_, i) => i % 5 > 0)).toEqual([...ids]);
+    output('exact base.npy queries.npy -k 4 -o truth.tsv.gz');
+    const text = gunzipSync(readFileSync(path.join(folder, 'truth.tsv.gz'))).toString();
+    expect(parse(text)).toEqual(lines(exact(4), 4));
+  });
+
+  it('take rows of a file in pages', async () => {
+    // Two pages and a bit of 2^20 floats, so that neighbors of several pages are merged.
+    const rows = new Float32Array(3 * 800_000);
+    new RandomGenerator(5).normals(rows);
+    await save('long.fvecs', rows, 3);
+    await save('few.npy', rows.subarray(3 * 799_000, 3 * 799_004), 3);
+    const few = rows.subarray(3 * 799_000, 3 * 799_004);
+    const { ids } = exactSearchBatch(rows, few, { dimensions: 3, k: 5 });
+    expect(parse(output('exact long.fvecs few.npy -k 5')).map(([, id]) => Number(id))).toEqual([...ids]);
+  });
+});
+
+describe('files of all formats', () => {
+  it('are converted without a loss', async () => {
+    const formats = ['fvecs', 'fbin', 'csv', 'tsv', 'jsonl', 'npy.gz', 'jsonl.gz', 'fvecs.gz', 'npy'];
+    let from = 'queries.npy';
+    for (const format of formats) {
+      output(`convert ${from} step.${format}`);
+      from = `step.${format}`;
+    }
+    expect(readVectors(path.join(folder, 'step.npy')).vectors).toEqual(queries);
+  });
+
+  it('are searched, those of NumPy, Parquet and HDF5 too', async () => {
+    const matrix = Array.from({ length: 50 }, (_, i) => [
+      ...queries.subarray(i * DIMENSIONS, (i + 1) * DIMENSIONS),
+    ]);
+    const names = matrix.map((_, i) => `q${i}`);
+    const schema = [
+      { name: 'root', num_children: 2 },
+      { name: 'id', type: 'BYTE_ARRAY', converted_type: 'UTF8', repetition_type: 'REQUIRED' },
+      { name: 'embedding', num_children: 1, repetition_type: 'OPTIONAL', converted_type: 'LIST' },
+      { name: 'list', num_children: 1, repetition_type: 'REPEATED' },
+      { name: 'element', type: 'FLOAT', repetition_type: 'OPTIONAL' },
+    ];
+    const columnData = [
+      { name: 'id', data: names },
+      { name: 'embedding', data: matrix },
+    ];
+    const parquet = parquetWriteBuffer({ schema, columnData } as never);
+    writeFileSync(path.join(folder, 'q.parquet'), new Uint8Array(parquet));
+    writeFileSync(
+      path.join(folder, 'q.jsonl'),
+      matrix.map((v, i) => JSON.stringify({ id: names[i], v })).join('\n'),
+    );
+    const truth = lines(exact(3), 3).map(([query, id, distance]) => [`q${query}`, id, distance]);
+    expect(parse(output('exact base.npy q.parquet -k 3')).map(([query]) => query)[3]).toBe('1');
+    output('build base.npy -o formats.orthant -q');
+    const search = (file: string): unknown => parse(output(`search formats.orthant ${file} -k 3 --exact -q`));
+    expect(search('q.parquet --id-field id')).toEqual(truth);
+    expect(search('q.jsonl --field v --id-field id')).toEqual(truth);
+    const described = JSON.parse(output(`info ${numpy}stored.npz#other --json`));
+    expect(described).toMatchObject({ format: 'npz', rows: 9, dimensions: 5 });
+  });
+
+  it('are refused with the place where they are wrong', () => {
+    writeFileSync(path.join(folder, 'bad.csv'), '1,2\n3,x\n');
+    const { status, stderr, stdout } = orthant('build bad.csv -o bad.orthant');
+    expect([status, stdout]).toEqual([1, '']);
+    expect(stderr).toBe('orthant: bad.csv:2: expected a number, got "x" in column 2\n');
+    expect(readdirSync(folder).filter((name) => name.includes('bad.orthant'))).toEqual([]);
+  });
+});
+
+describe('an index of a user', () => {
+  it('is explained', () => {
+    output('build base.npy -o info.orthant -q');
+    const text = output('info info.orthant');
+    expect(text).toMatch(/^rows +3,000$/m);
+    expect(text).toMatch(/^codes +[\d.]+ kB +[\d.]+$/m);
+    expect(text).toMatch(/^rows a cell: \d+ to \d+/m);
+    expect(text).toMatch(/█+ \d+$/m);
+    expect(text).toMatch(/^0\.95 +10 +0\.9\d+ /m);
+    const about = JSON.parse(output('info info.orthant --json'));
+    const { cells, parts, bytes } = about;
+    expect(cells.histogram.reduce((sum: number, bar: { cells: number }) => sum + bar.cells, 0)).toBe(
+      cells.count,
+    );
+    expect(parts.reduce((sum: number, part: { bytes: number }) => sum + part.bytes, 0)).toBeLessThanOrEqual(
+      bytes,
+    );
+  });
+
+  it('grows, shrinks and is tuned, and is replaced as a whole', () => {
+    output('build base.npy -o live.orthant -q');
+    expect(output('add live.orthant more.npy')).toBe(
+      'live.orthant: 10 rows added from id 3000 on, 3,010 in all\n',
+    );
+    writeFileSync(path.join(folder, 'ids.txt'), '0 1\n2\n');
+    const removed = output('remove live.orthant 3000 --ids ids.txt');
+    expect(removed).toBe('live.orthant: 4 rows removed, 3,006 left\n');
+    const index = VectorIndex.load(new Uint8Array(readFileSync(path.join(folder, 'live.orthant'))));
+    expect([index.size, index.has(0), index.has(3000), index.has(3001)]).toEqual([3006, false, false, true]);
+    expect(output('tune live.orthant queries.npy --recall 0.9 -k 4')).toContain('50 given queries; k = 4');
+    const before = readFileSync(path.join(folder, 'live.orthant'));
+    expect(orthant('remove live.orthant 99999').stderr).toMatch(
+      /ids: expected ids from 0 to 3009, got 99999/,
+    );
+    expect(orthant('add live.orthant few.npy').status).toBe(1);
+    expect(readFileSync(path.join(folder, 'live.orthant')).equals(before)).toBe(true);
+  });
+
+  it('is refused when it is damaged', () => {
+    const bytes = readFileSync(path.join(folder, 'base.orthant'));
+    bytes[bytes.length >> 1] ^= 1;
+    writeFileSync(path.join(folder, 'damaged.orthant'), bytes);
+    const { status, stderr } = orthant('search damaged.orthant queries.npy');
+    expect([status, stderr]).toEqual([
+      1,
+      expect.stringMatching(/^orthant: damaged\.orthant: snapshot: .*checksum/),
+    ]);
+  });
+});
+
+describe('join, graph and duplicates', () => {
+  it('join finds the nearest rows of another file, in one part or in several', () => {
+    output('join queries.npy base.npy -k 5 -o one.tsv --recall 0.99 -q');
+    output('join queries.npy base.npy -k 5 -o parts.tsv --exact --part-rows 700 --threads 2 -q');
+    expect(parse(readFileSync(path.join(folder, 'parts.tsv'), 'utf8'))).toEqual(lines(exact(5), 5));
+    const found = parse(readFileSync(path.join(folder, 'one.tsv'), 'utf8'));
+    expect(recall(found, lines(exact(5), 5))).toBeGreaterThan(0.95);
+  });
+
+  it('join goes on where it was killed, with the same answer', async () => {
+    await save('left.npy', draw(6000, 7), DIMENSIONS);
+    const place = path.join(folder, '.killed.tsv.join');
+    const task =
+      'join left.npy base.npy -k 5 -o killed.tsv --part-rows 1600 --page-rows 64 --checkpoint 0 -q'.split(
+        ' ',
+      );
+    const child = spawn(process.execPath, [main, ...task, '--threads', '1'], {
+      cwd: folder,
+      stdio: 'ignore',
+    });
+    const ended = new Promise((resolve) => child.on('exit', (_, signal) => resolve(signal)));
+    const reached = (): boolean => {
+      try {
+        const { part, rows } = JSON.parse(readFileSync(path.join(place, 'state.json'), 'utf8'));
+        return part === 1 && rows > 500;
+      } catch {
+        return false;
+      }
+    };
+    while (!reached() && child.exitCode === null) await new Promise((resolve) => setTimeout(resolve, 2));
+    child.kill('SIGKILL');
+    expect(await ended).toBe('SIGKILL');
+    expect(existsSync(path.join(folder, 'killed.tsv'))).toBe(false);
+    // Another join does not take up this one.
+    expect(orthant('join left.npy base.npy -k 6 -o killed.tsv -q').status).toBe(2);
+    const again = JSON.parse(output([...task, '--threads', '2', '--json']));
+    expect(again.resumedAt).toBeGreaterThan(500);
+    output([...task.slice(0, 6), 'whole.tsv', ...task.slice(7)]);
+    const [killed, whole] = ['killed', 'whole'].map((name) =>
+      readFileSync(path.join(folder, `${name}.tsv`), 'utf8'),
+    );
+    expect(killed === whole).toBe(true);
+    expect(readdirSync(folder).filter((name) => name.includes('.join'))).toEqual([]);
+  });
+
+  it('graph finds the nearest other rows', () => {
+    const { ids } = exact(4, base, base);
+    const found = parse(output('graph base.npy -k 3 --exact'));
+    expect(found.slice(0, 3).map(([, id]) => Number(id))).toEqual([...ids.subarray(1, 4)]);
+    expect(found).toHaveLength(9000);
+  });
+
+  it('duplicates groups rows that are nearly alike', async () => {
+    const rows = base.slice(0, 200 * DIMENSIONS);
+    for (const [copy, of] of [
+      [20, 3],
+      [150, 20],
+      [199, 100],
+    ]) {
+      rows.set(rows.subarray(of * DIMENSIONS, (of + 1) * DIMENSIONS), copy * DIMENSIONS);
+      rows[copy * DIMENSIONS] += 0.01;
+    }
+    const names = Array.from({ length: 200 }, (_, i) => `n${i}`);
+    await save('twins.npy', rows, DIMENSIONS);
+    await save('twins.jsonl', rows, DIMENSIONS, names);
+    expect(output('duplicates twins.npy --radius 0.1')).toBe('3\t20\t150\n100\t199\n');
+    expect(output('duplicates twins.jsonl --id-field id --radius 0.1')).toBe('n3\tn20\tn150\nn100\tn199\n');
+    const rest = output('duplicates twins.npy --radius 0.1 --rest').trimEnd().split('\n');
+    expect(rest).toHaveLength(197);
+    expect(rest).not.toContain('150');
+  });
+});
+
+describe('eval', () => {
+  it('prints recall, speed and memory beside exact search and pure JavaScript, and draws them', () => {
+    const text = output('eval base.npy queries.npy --plot drawn.svg -q');
+    expect(text).toMatch(/^method +recall@10 +queries\/s +build +memory +bytes a row$/m);
+    expect(text).toMatch(/^orthant, recall 0\.95 +[01]\.\d+ +[\d,]+ /m);
+    expect(text).toMatch(/^exact search +1\.000 +[\d,]+ +- +288 kB +96\.0$/m);
+    expect(text).toMatch(/^pure JavaScript +1\.000 /m);
+    const svg = readFileSync(path.join(folder, 'drawn.svg'), 'utf8');
+    expect(svg).toMatch(/^<svg[\s\S]*queries per second[\s\S]*<\/svg>$/);
+  });
+
+  it('takes rows, queries, neighbors and metric from a file of the ann-benchmarks', async () => {
+    await h5wasm.ready;
+    const file = new h5wasm.File(path.join(folder, 'ann.hdf5'), 'w');
+    const truth = exactSearchBatch(base, queries, { dimensions: DIMENSIONS, k: 20, metric: 'cosine' });
+    file.create_dataset({ name: 'train', data: base, shape: [3000, DIMENSIONS] });
+    file.create_dataset({ name: 'test', data: queries, shape: [50, DIMENSIONS] });
+    file.create_dataset({ name: 'neighbors', data: Int32Array.from(truth.ids), shape: [50, 20] });
+    file.create_attribute('distance', 'angular');
+    file.close();
+    const { metric, methods } = JSON.parse(output('eval ann.hdf5 --json --recall 0.9 -q'));
+    expect(metric).toBe('cosine');
+    expect(methods.map(({ method }: { method: string }) => method)).toEqual([
+      'orthant',
+      'exact search',
+      'pure JavaScript',
+    ]);
+    expect(methods[0].recall).toBeGreaterThan(0.85);
+    expect(methods[1].recall).toBe(1);
+  });
+});
+
+describe('a command that is used wrongly or interrupted', () => {
+  it.each([
+    ['an unknown command', 'nothing', /unknown command 'nothing'/],
+    ['an unknown option', 'info x --nope', /unknown option '--nope'/],
+    ['a missing argument', 'search x.orthant', /missing required argument 'queries'/],
+    ['a number out of range', 'search x.orthant q.npy -k 0', /Expected a whole number from 1 to/],
+    [
+      'a metric that is none',
+      'build x.npy -o y --metric l7',
+      /Allowed choices are euclidean, cosine, inner-product/,
+    ],
+    ['an output of no format', 'exact base.npy queries.npy -o out.xyz', /a name that ends in .tsv, .csv/],
+    ['ids that are none', 'remove base.orthant x', /expected whole numbers, got "x"/],
+  ])('says so and ends with 2: %s', (_, args, message) => {
+    const { status, stdout, stderr } = orthant(args);
+    expect([status, stdout]).toEqual([2, '']);
+    expect(stderr).toMatch(message);
+  });
+
+  it('ends with 1 and one line when a file is missing', () => {
+    const { status, stderr } = orthant('info absent.npy');
+    expect(status).toBe(1);
+    expect(stderr).toBe(
+      'orthant: absent.npy: expected a readable file, got ENOENT (no such file or directory)\n',
+    );
+  });
+
+  it('ends without a word when the reader of its results has enough', () => {
+    const command = `'${process.execPath}' '${main}' search base.orthant products.npy -k 50 -q | head -n 1`;
+    const { stdout, stderr } = spawnSync('sh', ['-c', command], { cwd: folder, encoding: 'utf8' });
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(/^0\t\d+\t[\d.]+\n$/);
+  });
+
+  it('leaves the old file and nothing half written on Ctrl-C', async () => {
+    const place = path.join(folder, 'interrupted');
+    mkdirSync(place);
+    writeFileSync(path.join(place, 'out.jsonl'), 'as it was');
+    await save('wide.npy', new Float32Array(64 * 200_000).fill(0.1), 64);
+    const child = spawn(process.execPath, [main, 'convert', '../wide.npy', 'out.jsonl'], { cwd: place });
+    const ended = new Promise((resolve) => child.on('exit', (_, signal) => resolve(signal)));
+    while (readdirSync(place).length < 2 && child.exitCode === null) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    child.kill('SIGINT');
+    expect(await ended).toBe('SIGINT');
+    expect(readdirSync(place)).toEqual(['out.jsonl']);
+    expect(readFileSync(path.join(place, 'out.jsonl'), 'utf8')).toBe('as it was');
+  });
+
+  it('shows a bar with rate and time left on a terminal', () => {
+    // As on a terminal, which a test has not.
+    const terminal = 'data:text/javascript,process.stderr.isTTY=true';
+    const args = ['--import', terminal, main, 'convert', 'products.npy', 'bar.fvecs'];
+    const { stderr, stdout } = spawnSync(process.execPath, args, { cwd: folder, encoding: 'utf8' });
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(/convert .*100 % \| 3,000 of 3,000 \| [\d,]+ a second \| 0 ms left/);
+  });
+});
