@@ -282,8 +282,53 @@ describe('an index of a user', () => {
     expect(readFileSync(path.join(folder, 'live.orthant')).equals(before)).toBe(true);
   });
 
+  it('keeps ids of the user, through everything', async () => {
+    const names = Array.from({ length: 3000 }, (_, i) => `row "${i}", ü`);
+    await save('named.jsonl', base, DIMENSIONS, names);
+    await save(
+      'news.jsonl',
+      draw(10, 3),
+      DIMENSIONS,
+      names.slice(0, 10).map((name) => `new ${name}`),
+    );
+    output('build named.jsonl --id-field id -o named.orthant -q');
+    const truth = lines(exact(3), 3).map(([query, id, distance]) => [query, names[Number(id)], distance]);
+    const search = (): unknown => parse(output('search named.orthant queries.npy -k 3 --exact -q'));
+    expect(search()).toEqual(truth);
+    expect(orthant('add named.orthant more.npy').stderr).toContain(
+      'expected --id-field, since the index has ids',
+    );
+    expect(orthant('add named.orthant named.jsonl --id-field id').stderr).toContain(
+      'got row "0", ü in row 0, which',
+    );
+    output('add named.orthant news.jsonl --id-field id -q');
+    output('tune named.orthant -k 5 -q');
+    expect(output(['remove', 'named.orthant', ...names.slice(0, 10).map((name) => `new ${name}`)])).toContain(
+      '10 rows',
+    );
+    expect(orthant('remove named.orthant 3').stderr).toBe(
+      'orthant: ids: expected ids of the index, got "3"\n',
+    );
+    expect(search()).toEqual(truth);
+    output('join queries.npy named.orthant -k 3 --exact -o named.tsv -q');
+    expect(parse(readFileSync(path.join(folder, 'named.tsv'), 'utf8'))).toEqual(truth);
+    const graph = parse(output('graph named.orthant -k 1 --exact -q'));
+    expect(graph.map(([name]) => name)).toEqual(names);
+    expect(output('info named.orthant')).toContain('ids of yours');
+    // Who does not know the ids reads the index all the same.
+    const plain = VectorIndex.load(new Uint8Array(readFileSync(path.join(folder, 'named.orthant'))));
+    expect(plain.size).toBe(3000);
+    await save('twice.jsonl', base.subarray(0, 48), DIMENSIONS, ['a', 'a']);
+    const { status, stderr } = orthant('build twice.jsonl --id-field id -o twice.orthant -q');
+    expect([status, stderr]).toEqual([
+      1,
+      'orthant: twice.jsonl: expected each id once, got a again in row 1\n',
+    ]);
+  });
+
   it('is refused when it is damaged', () => {
-    const bytes = readFileSync(path.join(folder, 'base.orthant'));
+    output('build base.npy -o damaged.orthant -q');
+    const bytes = readFileSync(path.join(folder, 'damaged.orthant'));
     bytes[bytes.length >> 1] ^= 1;
     writeFileSync(path.join(folder, 'damaged.orthant'), bytes);
     const { status, stderr } = orthant('search damaged.orthant queries.npy');
@@ -344,6 +389,15 @@ describe('join, graph and duplicates', () => {
     const found = parse(output('graph base.npy -k 3 --exact'));
     expect(found.slice(0, 3).map(([, id]) => Number(id))).toEqual([...ids.subarray(1, 4)]);
     expect(found).toHaveLength(9000);
+    // Row by row also where the index has them cell by cell.
+    output('graph base.npy -k 3 --recall 0.99 -o graph.ivecs -q');
+    const words = new Int32Array(new Uint8Array(readFileSync(path.join(folder, 'graph.ivecs'))).buffer);
+    let hits = 0;
+    for (let row = 0; row < 3000; row++) {
+      const truth = new Set(ids.subarray(4 * row + 1, 4 * row + 4));
+      for (const id of words.subarray(4 * row + 1, 4 * row + 4)) if (truth.has(id)) hits++;
+    }
+    expect(hits / 9000).toBeGreaterThan(0.95);
   });
 
   it('duplicates groups rows that are nearly alike', async () => {

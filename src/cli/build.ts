@@ -1,5 +1,6 @@
 import { type Metric, VectorIndex } from '../index.js';
 import { readAllVectors } from '../node/index.js';
+import { checkDistinct } from './ids.js';
 import {
   checkSame,
   type InputOptions,
@@ -67,19 +68,22 @@ export function defineBuild(program: Command): void {
           seed: flags.seed,
           ...(flags.maxBytes !== undefined && { maxBytes: flags.maxBytes }),
         });
+        const ids: string[] = [];
         const reading = new Meter('read', source.rows, flags);
         for await (const page of source.pages()) {
           index.add(page.vectors);
+          for (const id of page.ids ?? []) ids.push(id);
           reading.update(page.first + page.rows);
         }
         reading.stop();
+        checkDistinct(path, ids);
         if (index.size === 0) throw new Error(`${path}: expected at least 1 row, got 0`);
         const started = performance.now();
         await buildWithMeter(index, { cells: flags.cells, training: flags.training }, flags);
         if (flags.recall !== undefined) index.tune({ recall: flags.recall, k: flags.k });
         else if (flags.k !== 10) index.tune({ k: flags.k });
         const buildMs = performance.now() - started;
-        const bytes = await saveIndex(index, flags.out);
+        const bytes = await saveIndex(source.hasIds ? { index, ids } : { index }, flags.out);
         const { rows, cells } = index.stats();
         if (flags.json) {
           const { dimensions } = index;
@@ -138,22 +142,34 @@ export function defineAdd(program: Command): void {
         vectors: string,
         flags: Common & InputOptions & { out?: string; build?: boolean },
       ) => {
-        const index = loadIndex(path);
+        const named = loadIndex(path);
+        const { index } = named;
         const source = await openInput(vectors, flags);
         try {
           checkSame(source, index.dimensions, path);
+          if (source.hasIds !== (named.ids !== undefined)) {
+            const wanted = source.hasIds
+              ? 'no --id-field, since the index has no ids of yours'
+              : '--id-field, since the index has ids of yours';
+            throw new UsageError(`add: expected ${wanted}`);
+          }
+          const taken = new Set(named.ids?.filter((_, row) => index.has(row)));
+          const ids: string[] = [];
           const meter = new Meter('add', source.rows, flags);
           let first: number | undefined;
           let added = 0;
           for await (const page of source.pages()) {
             const id = index.add(page.vectors);
             first ??= id;
+            for (const name of page.ids ?? []) ids.push(name);
             added += page.rows;
             meter.update(added);
           }
           meter.stop();
+          checkDistinct(vectors, ids, taken);
           if (flags.build) await buildWithMeter(index, {}, flags);
-          const bytes = await saveIndex(index, flags.out ?? path);
+          if (named.ids && first !== undefined) named.ids = [...named.ids.slice(0, first), ...ids];
+          const bytes = await saveIndex(named, flags.out ?? path);
           const result = { index: flags.out ?? path, added, firstId: first ?? null, rows: index.size, bytes };
           await print(
             flags.json
@@ -188,13 +204,18 @@ export function defineRemove(program: Command): void {
         );
       }
       if (texts.length === 0) throw new UsageError('remove: expected ids, or --ids with a file of them');
-      const index = loadIndex(path);
+      const named = loadIndex(path);
+      const { index } = named;
+      const rows = new Map(named.ids?.map((id, row) => [id, row]));
       const ids = texts.map((text) => {
+        const row = rows.get(text);
+        if (row !== undefined) return row;
+        if (named.ids) throw new Error(`ids: expected ids of the index, got ${JSON.stringify(text)}`);
         if (/^\d+$/.test(text)) return Number(text);
         throw new UsageError(`ids: expected whole numbers, got ${JSON.stringify(text)}`);
       });
       const removed = index.remove(ids);
-      const bytes = await saveIndex(index, flags.out ?? path);
+      const bytes = await saveIndex(named, flags.out ?? path);
       const result = { index: flags.out ?? path, removed, rows: index.size, bytes };
       if (removed < ids.length) say(`${count(ids.length - removed)} were gone already`, flags);
       await print(
@@ -228,7 +249,8 @@ export function defineTune(program: Command): void {
         flags: Common &
           InputOptions & { recall?: number; k: number; most: number; out?: string; dryRun?: boolean },
       ) => {
-        const index = loadIndex(path);
+        const named = loadIndex(path);
+        const { index } = named;
         const sample = queries === undefined ? undefined : await firstRows(queries, flags, flags.most);
         if (sample) checkSame(sample.source, index.dimensions, path);
         const report = await index.tuneAsync({
@@ -236,7 +258,7 @@ export function defineTune(program: Command): void {
           ...(flags.recall !== undefined && { recall: flags.recall }),
           ...(sample && { queries: sample.vectors }),
         });
-        if (!flags.dryRun) await saveIndex(index, flags.out ?? path);
+        if (!flags.dryRun) await saveIndex(named, flags.out ?? path);
         if (flags.json) {
           const { k, sample: measured, source, settings } = report;
           await print(`${JSON.stringify({ k, sample: measured, source, settings })}\n`);

@@ -1,4 +1,4 @@
-import { type Metric, VectorIndex } from '../index.js';
+import { type Metric, type NeighborsBatch, VectorIndex } from '../index.js';
 import { FileReplacement } from '../node/index.js';
 import { buildWithMeter, type Common, metricOption } from './build.js';
 import { type InputOptions, inputOptions, loadIndex, metricOf, openInput } from './inputs.js';
@@ -6,6 +6,9 @@ import { openSink } from './neighbors.js';
 import type { Command } from './packages.js';
 import { filled } from './search.js';
 import { count, integer, Meter, number, print, say, UsageError, whileWriting } from './terminal.js';
+
+/** Rows that are written at a time. */
+const PAGE_ROWS = 4096;
 
 interface GraphFlags extends Common, InputOptions {
   k: number;
@@ -20,7 +23,8 @@ async function indexOf(path: string, flags: GraphFlags): Promise<{ index: Vector
   if (/\.orthant$/i.test(path)) {
     if (flags.metric !== undefined)
       throw new UsageError('expected no --metric, since a snapshot has its own');
-    return { index: loadIndex(path) };
+    const { index, ids } = loadIndex(path);
+    return ids === undefined ? { index } : { index, names: ids };
   }
   const source = await openInput(path, flags);
   try {
@@ -61,17 +65,24 @@ export function defineGraph(program: Command): void {
       await whileWriting(async () => {
         const sink = await openSink(flags.out, flags.k, flags);
         await filled(sink, async () => {
-          const meter = new Meter('graph', index.size, flags);
-          let done = 0;
-          const { k, recall, exact } = flags;
-          const stream = index.neighborGraph({ k, recall, ...(exact && { exact }), sliceMs: 50 });
-          for await (const page of stream) {
-            const nameOf = (id: number) => names?.[id] ?? id;
-            await sink.write(page, (row) => nameOf(page.rows[row]), nameOf);
-            done += page.rows.length;
-            meter.update(done);
+          const nameOf = (id: number): string | number => names?.[id] ?? id;
+          const { rows, ...all } = await graphOf(index, flags);
+          // The index gives them cell by cell; whoever reads a file expects them row by row.
+          const order = Uint32Array.from(rows, (_, i) => i).sort((a, b) => rows[a] - rows[b]);
+          const { k } = flags;
+          for (let first = 0; first < order.length; first += PAGE_ROWS) {
+            const some = order.subarray(first, first + PAGE_ROWS);
+            const page = {
+              ids: new Uint32Array(some.length * k),
+              distances: new Float32Array(some.length * k),
+              counts: Uint32Array.from(some, (i) => all.counts[i]),
+            };
+            some.forEach((i, to) => {
+              page.ids.set(all.ids.subarray(i * k, (i + 1) * k), to * k);
+              page.distances.set(all.distances.subarray(i * k, (i + 1) * k), to * k);
+            });
+            await sink.write(page, (row) => nameOf(rows[some[row]]), nameOf);
           }
-          meter.stop();
         });
       });
     });
@@ -129,6 +140,33 @@ export function defineDuplicates(program: Command): void {
         flags,
       );
     });
+}
+
+/** The whole k-NN graph of an index, in its order. */
+async function graphOf(
+  index: VectorIndex,
+  flags: GraphFlags,
+): Promise<NeighborsBatch & { rows: Uint32Array }> {
+  const { k, recall, exact } = flags;
+  const { size } = index;
+  const all = {
+    rows: new Uint32Array(size),
+    ids: new Uint32Array(size * k),
+    distances: new Float32Array(size * k),
+    counts: new Uint32Array(size),
+  };
+  const meter = new Meter('graph', size, flags);
+  let done = 0;
+  for await (const page of index.neighborGraph({ k, recall, ...(exact && { exact }), sliceMs: 50 })) {
+    all.rows.set(page.rows, done);
+    all.ids.set(page.ids, done * k);
+    all.distances.set(page.distances, done * k);
+    all.counts.set(page.counts, done);
+    done += page.rows.length;
+    meter.update(done);
+  }
+  meter.stop();
+  return all;
 }
 
 /** The connected components of near pairs, by their least ids. */

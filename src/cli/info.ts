@@ -1,5 +1,6 @@
 import { formatOf } from '../node/index.js';
 import type { Common } from './build.js';
+import { IDS_TAG } from './ids.js';
 import { type InputOptions, inputOptions, openInput, readBytes } from './inputs.js';
 import type { Command } from './packages.js';
 import { count, print, shortBytes, table } from './terminal.js';
@@ -125,7 +126,7 @@ function read(path: string, bytes: Uint8Array): Snapshot {
     const tag = word(at);
     const part = {
       tag,
-      name: PARTS[kind]?.[tag] ?? `part ${tag}`,
+      name: tag === IDS_TAG ? 'ids of yours' : (PARTS[kind]?.[tag] ?? `part ${tag}`),
       offset: long(at + 8),
       bytes: long(at + 16),
     };

@@ -8,6 +8,7 @@ import {
   openVectors,
   type VectorSource,
 } from '../node/index.js';
+import { idsOf, withIds } from './ids.js';
 import type { Command } from './packages.js';
 import { whileWriting } from './terminal.js';
 
@@ -62,11 +63,19 @@ export function checkSame(source: VectorSource, dimensions: number, other: strin
   throw new FileFormatError('ERR_FILE_DIMENSIONS', source.path, expected, `${source.dimensions}`);
 }
 
+/** An index, and the user's own ids of its rows where it has some. */
+export interface NamedIndex {
+  index: VectorIndex;
+  ids?: string[];
+}
+
 /** Reads a snapshot. */
-export function loadIndex(path: string): VectorIndex {
+export function loadIndex(path: string): NamedIndex {
   const bytes = readBytes(path);
   try {
-    return VectorIndex.load(bytes);
+    const index = VectorIndex.load(bytes);
+    const ids = idsOf(bytes);
+    return ids === undefined ? { index } : { index, ids };
   } catch (error) {
     if (error instanceof Error) error.message = `${path}: ${error.message}`;
     throw error;
@@ -84,9 +93,9 @@ export function readBytes(path: string): Uint8Array {
 }
 
 /** Writes a snapshot; the old file stays until the new one is whole. */
-export async function saveIndex(index: VectorIndex, path: string): Promise<number> {
+export async function saveIndex({ index, ids }: NamedIndex, path: string): Promise<number> {
   return whileWriting(async () => {
-    const bytes = index.save();
+    const bytes = ids === undefined ? index.save() : withIds(index.save(), ids);
     const file = await FileReplacement.create(path);
     try {
       await file.write(bytes);

@@ -24,6 +24,7 @@ import {
   inputOptions,
   loadIndex,
   metricOf,
+  type NamedIndex,
   openInput,
   saveIndex,
 } from './inputs.js';
@@ -50,7 +51,7 @@ interface JoinFlags extends Common, InputOptions {
 const PART_BYTES = 2 ** 31;
 
 /** What is joined with: rows of a file, or an index that is there already. */
-type Right = { source: VectorSource } | { index: VectorIndex };
+type Right = { source: VectorSource } | NamedIndex;
 
 /** How far a join has come. It is replaced as a whole, after what it speaks of is on the disk. */
 interface State {
@@ -122,9 +123,7 @@ class Join {
     }
     const left = await openInput(leftPath, flags, 'test');
     try {
-      const right: Right = isSnapshot
-        ? { index: loadIndex(rightPath) }
-        : { source: await openInput(rightPath, flags) };
+      const right: Right = isSnapshot ? loadIndex(rightPath) : { source: await openInput(rightPath, flags) };
       checkSame(left, 'index' in right ? right.index.dimensions : right.source.dimensions, rightPath);
       return new Join(left, right, [leftPath, rightPath], flags);
     } catch (error) {
@@ -212,7 +211,7 @@ class Join {
     if (source.rows !== undefined && first >= source.rows) return undefined;
     const isLast = source.rows !== undefined && first + perPart >= source.rows;
     const saved = this.#partPath(this.#state.part);
-    if (existsSync(saved)) return { index: loadIndex(saved), first, isLast };
+    if (existsSync(saved)) return { ...loadIndex(saved), first, isLast };
     const index = new VectorIndex({
       dimensions: source.dimensions,
       metric: this.#metric,
@@ -231,7 +230,7 @@ class Join {
     if (!this.#flags.exact) await buildWithMeter(index, {}, this.#flags);
     // Another k than is tuned at the build.
     if (!this.#flags.exact && this.#flags.k !== 10) index.tune({ k: this.#flags.k });
-    await saveIndex(index, saved);
+    await saveIndex({ index }, saved);
     return { index, first, isLast };
   }
 
@@ -311,7 +310,8 @@ class Join {
   /** Turns records into the output. */
   async #write(): Promise<void> {
     const { k, out, pageRows, idField } = this.#flags;
-    const names = idField === undefined ? undefined : await this.#names();
+    const hasNames = idField !== undefined || ('ids' in this.#right && this.#right.ids !== undefined);
+    const names = hasNames ? await this.#names() : undefined;
     const sink = await openSink(out, k, {});
     await filled(sink, async () => {
       const meter = new Meter('write', this.rows, this.#flags);
@@ -337,7 +337,9 @@ class Join {
   async #names(): Promise<{ left: string[]; right: string[] }> {
     const names = { left: [] as string[], right: [] as string[] };
     for await (const page of this.#left.pages()) for (const id of page.ids ?? []) names.left.push(id);
-    if ('source' in this.#right) {
+    if ('index' in this.#right) {
+      names.right = this.#right.ids ?? [];
+    } else {
       for await (const page of this.#right.source.pages())
         for (const id of page.ids ?? []) names.right.push(id);
     }

@@ -37,7 +37,7 @@ export function defineSearch(program: Command): void {
   inputOptions(command)
     .addHelpText('after', '\nExample:\n  $ orthant search base.orthant queries.npy -k 5 --recall 0.99')
     .action(async (path: string, queries: string, flags: SearchFlags) => {
-      const index = loadIndex(path);
+      const { index, ids } = loadIndex(path);
       const source = await openInput(queries, flags, 'test');
       const { k, recall, exact } = flags;
       const searchers = openSearchers(index, { k, recall, exact }, flags.threads ?? 1);
@@ -50,7 +50,7 @@ export function defineSearch(program: Command): void {
             const pages = source.pages({ pageRows: QUERY_ROWS });
             const answers = inOrder(pages, searchers.lanes, ({ vectors }) => searchers.search(vectors));
             for await (const { page, result } of answers) {
-              await sink.write(result, nameOf(page), (id) => id);
+              await sink.write(result, nameOf(page), (id) => ids?.[id] ?? id);
               meter.update(page.first + page.rows);
             }
             meter.stop();
