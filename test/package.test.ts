@@ -365,7 +365,8 @@ describe('what git tracks', () => {
   });
 
   it('names no machine and no registry', () => {
-    expect(having(/\/(?:home|Users|root|work)\/\w+|[A-Z]:\\Users\\/)).toEqual([]);
+    // A container of the ann-benchmarks has its work under /home/app, on every machine.
+    expect(having(/\/(?:home|Users|root|work)\/(?!app\b)\w+|[A-Z]:\\Users\\/)).toEqual([]);
     expect(having(/https?:[/]{2}[^\s"'`)]*(?:registry|npmjs|npmmirror)[^\s"'`)]*/i)).toEqual([]);
     expect(having(/"resolved"[:]/)).toEqual([]);
   });
