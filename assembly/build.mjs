@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { translate } from './javascript.mjs';
+import { OPTIONS, translate } from './javascript.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const asc = path.join(
@@ -16,26 +16,30 @@ const asc = path.join(
 );
 mkdirSync(path.join(root, 'assembly/build'), { recursive: true });
 mkdirSync(path.join(root, 'dist'), { recursive: true });
-/** What asc makes of one export list, without relaxed instructions. */
-async function compile(name) {
+/** Compiles one export list; gives the path of what comes out, without its ending. */
+async function compile(list, name = list, more = []) {
   const file = path.join(root, 'assembly/build', name);
   const outputs = ['--outFile', `${file}.wasm`, '--textFile', `${file}.wat`];
-  const options = ['--config', 'asconfig.json', ...outputs];
-  const run = spawn(process.execPath, [asc, `assembly/${name}.ts`, ...options], {
+  const options = ['--config', 'asconfig.json', ...outputs, ...more];
+  const run = spawn(process.execPath, [asc, `assembly/${list}.ts`, ...options], {
     cwd: root,
     stdio: 'inherit',
   });
   const [code] = await once(run, 'exit');
-  if (code !== 0) throw new Error(`assembly/${name}.ts: expected asc to end with 0, got ${code}`);
-  return plain(readFileSync(`${file}.wasm`), readFileSync(`${file}.wat`, 'utf8'));
+  if (code !== 0) throw new Error(`assembly/${list}.ts: expected asc to end with 0, got ${code}`);
+  return file;
 }
 
 // orthant.wasm has every kernel, for init(). Inlined is what one kind of index needs, so that a bundle has no more.
-const [all, tables, engine] = await Promise.all(['index', 'tables', 'engine'].map(compile));
+const lists = ['index', 'tables', 'engine'].map((list) => compile(list));
+const [translatable, ...files] = await Promise.all([compile('index', 'javascript', OPTIONS), ...lists]);
+const [all, tables, engine] = files.map((file) =>
+  plain(readFileSync(`${file}.wasm`), readFileSync(`${file}.wat`, 'utf8')),
+);
 writeFileSync(path.join(root, 'dist/orthant.wasm'), all.bytes);
 writeFileSync(
   path.join(root, 'src/js/translated.js'),
-  translate(readFileSync(path.join(root, 'assembly/build/index.wat'), 'utf8')),
+  translate(readFileSync(`${translatable}.wat`, 'utf8')),
 );
 const inlined = Object.entries({ tableBinary: tables, engineBinary: engine }).map(
   ([name, { bytes, relaxed }]) => {

@@ -5,6 +5,49 @@
 // The stack machine becomes expressions: the stack holds texts of expressions without effects. One that reads a variable
 // or the memory is put into a variable of its own before that is written; so is everything at the border of a block.
 
+/**
+ * What Binaryen makes shorter before the translation. Not its usual passes: those let values of several kinds share a
+ * variable (coalesce-locals), which costs WebAssembly nothing, and a JavaScript engine a conversion at every use.
+ */
+const PASSES = [
+  'inlining',
+  'precompute',
+  'dce',
+  'vacuum',
+  'remove-unused-brs',
+  'remove-unused-names',
+  'ssa-nomerge',
+  'optimize-instructions',
+  'precompute-propagate',
+  'code-pushing',
+  'simplify-locals-notee-nostructure',
+  'vacuum',
+  'remove-unused-brs',
+  'remove-unused-names',
+  'local-cse',
+  'simplify-locals-notee-nostructure',
+  'vacuum',
+  'merge-blocks',
+  'precompute-propagate',
+  'optimize-instructions',
+  'rse',
+  'vacuum',
+  'remove-unused-brs',
+  'merge-blocks',
+  'remove-unused-names',
+  'simplify-locals-notee-nostructure',
+  'vacuum',
+  'reorder-locals',
+  'duplicate-function-elimination',
+  'remove-unused-module-elements',
+];
+
+/** Options of asc for what is to be translated; scalar.ts tells why it has no relaxed instructions. */
+export const OPTIONS = [
+  ...['--optimizeLevel', '0', '--shrinkLevel', '0', '--runPasses', PASSES.join()],
+  ...['--disable', 'relaxed-simd'],
+];
+
 const NAME = /[A-Za-z_$][\w$]*/g;
 const simple = (text) => /^(-?[\w$.]+)$/.test(text);
 const fround = (text) => `r(${text})`;
@@ -64,30 +107,44 @@ class Translator {
   constructor(module, { name, params, locals, result, body }) {
     Object.assign(this, { module, name, params, locals, result, body });
     this.types = new Map([...params, ...locals]);
-    this.kinds = null; // of the v128 variables, from the second time on
-    // v128 variable → how often it is written as words, as floats, or from memory, and how often read as either
+    // Kinds of the places that hold a v128 (variables, temporaries, results of blocks), from the second time on.
+    this.kinds = null;
+    // place → how often it is written as words, as floats, or from memory, and how often read as either
     this.votes = new Map();
     this.copies = []; // [from, to]
-    for (const [local, type] of this.types) {
-      if (type === 'v128') this.votes.set(local, { i: 0, f: 0, raw: 0, useI: 0, useF: 0 });
-    }
+  }
+
+  votesOf(place) {
+    if (!this.votes.has(place)) this.votes.set(place, { i: 0, f: 0, raw: 0, useI: 0, useF: 0 });
+    return this.votes.get(place);
+  }
+
+  /** Notes that a place gets a value. */
+  written(place, { k, places }) {
+    if (k !== '?') this.votesOf(place)[k]++;
+    else if (places.length === 0) this.votesOf(place).raw++;
+    else this.copies.push(...places.map((from) => [from, place]));
   }
 
   translate() {
     this.pass();
+    // Places that are copied to each other are of one kind.
+    const group = new Map([...this.votes.keys(), ...this.copies.flat()].map((place) => [place, [place]]));
+    for (const [from, to] of this.copies) {
+      const [a, b] = [group.get(from), group.get(to)];
+      if (a === b) continue;
+      a.push(...b);
+      for (const place of b) group.set(place, a);
+    }
     this.kinds = new Map();
-    for (const [, to] of this.copies) this.votes.get(to).raw++;
-    // A variable that is copied is read as what the copy is.
-    for (let turn = 0; turn < 4; turn++) {
-      const votes = new Map([...this.votes].map(([local, about]) => [local, { ...about }]));
-      if (turn > 0) {
-        for (const [from, to] of this.copies) votes.get(from)[this.kinds.get(to) === 'i' ? 'useI' : 'useF']++;
+    for (const places of new Set(group.values())) {
+      const sum = { i: 0, f: 0, raw: 0, useI: 0, useF: 0 };
+      for (const place of places) {
+        for (const [what, count] of Object.entries(this.votes.get(place) ?? {})) sum[what] += count;
       }
       // Words in a float variable could be NaNs, whose bits an engine may change; floats in a word variable are only slow.
-      for (const [local, { i, f, raw, useI, useF }] of votes) {
-        const areWords = i > 0 || (raw > 0 && useI > 0) || f + useF === 0;
-        this.kinds.set(local, areWords ? 'i' : 'f');
-      }
+      const areWords = sum.i > 0 || (sum.raw > 0 && sum.useI > 0) || sum.f + sum.useF === 0;
+      for (const place of places) this.kinds.set(place, areWords ? 'i' : 'f');
     }
     return this.pass();
   }
@@ -100,7 +157,10 @@ class Translator {
     this.labels = [];
     this.used = new Set();
     this.usedLabels = new Set();
-    for (const [op, ...args] of this.body) this.instruction(op, args);
+    this.body.forEach(([op, ...args], at) => {
+      this.at0 = at;
+      this.instruction(op, args);
+    });
     if (this.result && this.stack.length > 0 && this.reachable()) {
       const value = this.stack.pop();
       if (value.t === 'v128') this.returnVector(value);
@@ -133,7 +193,7 @@ class Translator {
 
   // ---- values -------------------------------------------------------------------------------------------------------
   // { t: 'i32' | 'f32' | 'f64' | 'bool', e } · { t: 'i64', e: [low, high] } ·
-  // { t: 'v128', k: 'i' | 'f' | '?', i?: lanes, f?: lanes, local? }
+  // { t: 'v128', k: 'i' | 'f' | '?', i?: lanes, f?: lanes, places?: where a '?' may come from }
 
   push(t, e) {
     this.stack.push({ t, e });
@@ -186,7 +246,8 @@ class Translator {
 
   /** Lanes of a vector as words or as floats. */
   lanes(kind, value = this.pop()) {
-    if (value.local && !this.kinds) this.votes.get(value.local)[kind === 'i' ? 'useI' : 'useF']++;
+    if (!this.kinds)
+      for (const place of value.places ?? []) this.votesOf(place)[kind === 'i' ? 'useI' : 'useF']++;
     if (value[kind]) {
       if (value.load) this.views.add(kind === 'i' ? 'I' : 'F');
       return value[kind];
@@ -205,13 +266,18 @@ class Translator {
   spill(hit) {
     this.stack.forEach((value, at) => {
       if (!this.texts(value).some(hit)) return;
-      this.stack[at] = this.spilled(value);
+      this.stack[at] = this.spilled(value, `${this.at0}:${at}`);
     });
   }
 
-  spilled(value) {
+  spilled(value, place) {
     if (value.t === 'v128') {
-      const kind = value.k === '?' ? this.kindOf(value) : value.k;
+      if (!this.kinds && value.k === '?') {
+        this.written(place, value);
+        const names = (value.i ?? value.f).map((lane) => this.temp(lane));
+        return { t: 'v128', k: '?', i: names, f: names, places: [place] };
+      }
+      const kind = value.k === '?' ? (this.kinds.get(place) ?? 'i') : value.k;
       const lanes = this.lanes(kind, value).map((lane) => this.temp(lane));
       return { t: 'v128', k: kind, [kind]: lanes };
     }
@@ -220,9 +286,16 @@ class Translator {
     return { t: value.t, e: this.temp(value.e) };
   }
 
-  kindOf(value) {
-    if (value.local && this.kinds) return this.kinds.get(value.local);
-    return 'i';
+  /** A vector of lanes of vectors of which it is open what they are, as long as it is. */
+  opened(sources, pick) {
+    return {
+      t: 'v128',
+      k: '?',
+      i: pick('i'),
+      ...(sources.every(({ f }) => f) ? { f: pick('f') } : {}),
+      load: sources.some(({ load }) => load),
+      places: sources.flatMap(({ places }) => places),
+    };
   }
 
   spillAll() {
@@ -295,14 +368,12 @@ class Translator {
     const names = this.names(local, type);
     if (type === 'v128') {
       if (!this.kinds) {
-        const votes = this.votes.get(local);
-        if (value.local) this.copies.push([value.local, local]);
-        else votes[value.k === '?' ? 'raw' : value.k]++;
+        this.written(local, value);
         this.spillLocal(names);
         if (isTee) this.stack.push(this.read(local));
         return;
       }
-      const kind = this.kinds.get(local);
+      const kind = this.kinds.get(local) ?? 'i';
       let lanes = this.lanes(kind, value);
       this.spillLocal(names);
       const reads = lanes.some((lane, i) =>
@@ -329,9 +400,9 @@ class Translator {
     const type = this.types.get(local);
     const names = this.names(local, type);
     if (type === 'v128') {
-      if (!this.kinds) return { t: type, k: '?', i: names, f: names, local };
-      const kind = this.kinds.get(local);
-      return { t: type, k: kind, [kind]: names, local };
+      if (!this.kinds) return { t: type, k: '?', i: names, f: names, places: [local] };
+      const kind = this.kinds.get(local) ?? 'i';
+      return { t: type, k: kind, [kind]: names };
     }
     return { t: type, e: type === 'i64' ? names : names[0] };
   }
@@ -345,6 +416,7 @@ class Translator {
       label,
       result,
       height: this.stack.length,
+      place: `=${this.at0}`,
       temps: null,
       name: `b${this.labels.length}`,
     };
@@ -365,9 +437,10 @@ class Translator {
   leave(entry) {
     if (!entry.result || this.stack.length <= entry.height) return;
     const value = this.stack.at(-1);
+    if (!this.kinds && entry.result === 'v128') return this.written(entry.place, value);
     const texts =
       entry.result === 'v128'
-        ? this.lanes('i', value)
+        ? this.lanes(this.kinds.get(entry.place) ?? 'i', value)
         : entry.result === 'i64'
           ? value.e
           : [this.scalar(value)];
@@ -386,7 +459,9 @@ class Translator {
     this.out[entry.start] = label + entry.head;
     // The text after the closing brace is reachable again.
     if (entry.result) {
-      if (entry.result === 'v128') this.vector('i', entry.temps);
+      if (entry.result === 'v128' && !this.kinds) {
+        this.stack.push({ t: 'v128', k: '?', i: entry.temps, f: entry.temps, places: [entry.place] });
+      } else if (entry.result === 'v128') this.vector(this.kinds.get(entry.place) ?? 'i', entry.temps);
       else this.push(entry.result, entry.result === 'i64' ? entry.temps : entry.temps[0]);
     }
   }
@@ -690,7 +765,8 @@ const SPECIAL = {
     const areFloats = words.every(
       (word, i) => floatToBits(Number(floats[i])) === word && floats[i] !== 'NaN',
     );
-    this.stack.push({ t: 'v128', k: '?', i: words.map(String), ...(areFloats ? { f: floats } : {}) });
+    const lanes = { i: words.map(String), ...(areFloats ? { f: floats } : {}) };
+    this.stack.push({ t: 'v128', k: '?', ...lanes, places: [] });
   },
   'local.get'([local]) {
     this.stack.push(this.read(local));
@@ -717,7 +793,12 @@ const SPECIAL = {
     const b = this.pop();
     const a = this.pop();
     if (a.t === 'v128') {
-      const kind = a.k !== 'i' && b.k !== 'i' ? (a.k === 'f' || b.k === 'f' ? 'f' : 'i') : 'i';
+      if (a.k === '?' && b.k === '?') {
+        const pick = (kind) => lanes4((i) => `(${condition}?${a[kind][i]}:${b[kind][i]})`);
+        this.stack.push(this.opened([a, b], pick));
+        return;
+      }
+      const kind = a.k !== 'i' && b.k !== 'i' && (a.k === 'f' || b.k === 'f') ? 'f' : 'i';
       const left = this.lanes(kind, a);
       const right = this.lanes(kind, b);
       this.vector(
@@ -775,8 +856,7 @@ const SPECIAL = {
     const texts = values.flatMap((value, i) => {
       const type = callee.params[i][1];
       if (type === 'v128') {
-        const kind = this.module.kindOf(name, callee.params[i][0]);
-        return this.lanes(kind, value);
+        return this.lanes('i', value); // handed over as words
       }
       return type === 'i64' ? value.e : [this.scalar(value)];
     });
@@ -906,11 +986,11 @@ const SPECIAL = {
   'v128.load'(args) {
     const base = this.named(`${this.address(args)}>>>2`);
     const at = (view) => lanes4((i) => `${view}[${i === 0 ? base : `${base}+${i}`}]`);
-    this.stack.push({ t: 'v128', k: '?', i: at('I'), f: at('F'), load: true });
+    this.stack.push({ t: 'v128', k: '?', i: at('I'), f: at('F'), load: true, places: [] });
   },
   'v128.store'(args) {
     const value = this.pop();
-    const kind = value.k === '?' ? this.kindOf(value) : value.k;
+    const kind = value.k === '?' ? 'i' : value.k;
     if (value.load) this.views.add('I');
     const lanes = value[kind].map((lane) => (/\[/.test(lane) ? this.temp(lane) : lane));
     this.views.add(kind === 'i' ? 'I' : 'F');
@@ -923,7 +1003,14 @@ const SPECIAL = {
   'v128.load32_splat'(args) {
     const base = this.named(`${this.address(args)}>>>2`);
     const word = { i: `I[${base}]`, f: `F[${base}]` };
-    this.stack.push({ t: 'v128', k: '?', i: lanes4(() => word.i), f: lanes4(() => word.f), load: true });
+    this.stack.push({
+      t: 'v128',
+      k: '?',
+      i: lanes4(() => word.i),
+      f: lanes4(() => word.f),
+      load: true,
+      places: [],
+    });
   },
   'v128.load32_zero'(args) {
     const base = this.named(`${this.address(args)}>>>2`);
@@ -933,6 +1020,7 @@ const SPECIAL = {
       i: [`I[${base}]`, '0', '0', '0'],
       f: [`F[${base}]`, '0', '0', '0'],
       load: true,
+      places: [],
     });
   },
   'v128.load64_zero'(args) {
@@ -1123,14 +1211,14 @@ const SPECIAL = {
       const sources = [left, right].filter((_, side) => whole.some((place) => place >> 2 === side));
       const areFloats =
         sources.some(({ k }) => k === 'f') && sources.every(({ k, f }) => k === 'f' || (k === '?' && f));
-      const isOpen = sources.every(({ k, i, f }) => k === '?' && i && f);
+      const isOpen = sources.every(({ k }) => k === '?');
       const pick = (kind) => {
         const all = [left, right].flatMap((value) => value[kind] ?? lanes4(() => '0'));
         return whole.map((place) => all[place]);
       };
       if (isOpen) {
         // Nothing is decided yet: both readings stay open.
-        this.stack.push({ t: 'v128', k: '?', i: pick('i'), f: pick('f'), load: true });
+        this.stack.push(this.opened(sources, pick));
         return;
       }
       const kind = areFloats ? 'f' : 'i';
@@ -1209,12 +1297,10 @@ export function translate(wat) {
     functions,
     globals,
     nameOf: (name) => names.get(name),
-    // A vector that is handed over is handed over as words.
-    kindOf: (name, local) => translators.get(name).votes.has(local) && 'i',
   };
   for (const [name, about] of functions) {
     const translator = new Translator(module, about);
-    for (const [local, type] of about.params) if (type === 'v128') translator.votes.get(local).i++;
+    for (const [local, type] of about.params) if (type === 'v128') translator.votesOf(local).i++;
     translators.set(name, translator);
   }
   const used = new Set();

@@ -8,6 +8,7 @@
 import { FACTOR_BYTES } from './encode';
 import { sum } from './lanes';
 import { get, getFloat, Plan, put, putFloat } from './plan';
+import { SCALAR } from './scalar';
 import { narrow } from './select';
 
 /**
@@ -35,6 +36,7 @@ export function makeTable(plan: usize, rotated: usize): void {
   putFloat(plan, Plan.LutScale, most / 63);
   putFloat(plan, Plan.LutBias, sum(negative) - <f32>0.5 * sum(total));
 
+  if (SCALAR) return makeEntries(rotated, bytes, most, get(plan, Plan.Lut));
   // 2^23 + entry has the entry in its low bits, rounded: cheaper than a conversion with saturation.
   const magic = f32x4.splat(8388608);
   const low = i32x4.splat(255);
@@ -58,12 +60,85 @@ export function makeTable(plan: usize, rotated: usize): void {
   }
 }
 
+// The second half of makeTable, an entry at a time: the same sums in the same order.
+function makeEntries(rotated: usize, bytes: usize, most: f32, out: usize): void {
+  const inverse: f32 = most > 0 ? <f32>63 / most : 0;
+  for (const end = rotated + bytes; rotated < end; rotated += 16) {
+    for (let e: u32 = 0; e < 16; e++) {
+      let sum = part(rotated, e & 1, inverse) + part(rotated + 4, e & 2, inverse);
+      sum += part(rotated + 12, e & 8, inverse);
+      sum += part(rotated + 8, e & 4, inverse);
+      store<u8>(out++, <i32>(sum + <f32>8388608));
+    }
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function part(x: usize, bit: u32, inverse: f32): f32 {
+  const y = load<f32>(x) * inverse;
+  const z = bit ? y : -y;
+  return z > 0 ? z : 0;
+}
+
 /** Blocks scanned before their survivors are taken out and the limit falls. */
 export const BATCH: u32 = 16;
 /** The same while there is no limit yet, and every slot survives. */
 const FIRST_BATCH: u32 = 2;
 /** A block that waits for that: 32 lower bounds less g, the mask of its survivors, the address of its factors. */
 export const WAITING_BYTES: usize = 144;
+
+// Bounds of slots from sums of bytes one by one: what `bounds` gives, for where sixteen look-ups are sixteen loads.
+function boundsOneByOne(centres: bool, plan: usize, first: usize, end: usize, limit: f32, bias: f32): u32 {
+  const step: usize = centres ? 32 : 16;
+  const codeBytes = (get(plan, Plan.Dims) >> 2) * step;
+  const lut = get(plan, Plan.Lut);
+  const scale = getFloat(plan, Plan.LutScale);
+  const waiting = get(plan, Plan.Waiting);
+  let out = waiting;
+  for (let block = first; block < end; block += codeBytes + FACTOR_BYTES) {
+    const factors = block + codeBytes;
+    let mask: u32 = 0;
+    for (let i: usize = 0; i < 16; i += 4) {
+      let a: u32 = 0;
+      let b: u32 = 0;
+      let c: u32 = 0;
+      let e: u32 = 0;
+      let t = lut;
+      for (let p = block + i; p < factors; p += step) {
+        const x = load<u32>(p);
+        const y = centres ? load<u32>(p, 16) : x >> 4;
+        a += load<u8>(t + (x & 15)) | (load<u8>(t + (y & 15)) << 16);
+        b += load<u8>(t + ((x >> 8) & 15)) | (load<u8>(t + ((y >> 8) & 15)) << 16);
+        c += load<u8>(t + ((x >> 16) & 15)) | (load<u8>(t + ((y >> 16) & 15)) << 16);
+        e += load<u8>(t + ((x >> 24) & 15)) | (load<u8>(t + ((y >> 24) & 15)) << 16);
+        t += 16;
+      }
+      // Bytes 2i are slots i, bytes 2i + 1 slots i + 8, high nibbles those 16 behind.
+      const slot = <u32>i >> 1;
+      mask |= boundOf(a, factors, slot, scale, bias, limit, out);
+      mask |= boundOf(b, factors, slot + 8, scale, bias, limit, out);
+      mask |= boundOf(c, factors, slot + 1, scale, bias, limit, out);
+      mask |= boundOf(e, factors, slot + 9, scale, bias, limit, out);
+    }
+    store<u32>(out, mask, 128);
+    store<u32>(out, <u32>factors, 132);
+    out += mask ? WAITING_BYTES : 0;
+  }
+  return <u32>((out - waiting) / WAITING_BYTES);
+}
+
+// Stores the bounds of `slot` and of the one 16 behind, whose sums are the halves of `sums`; their bits of the mask.
+// @ts-ignore: decorator
+@inline
+function boundOf(sums: u32, factors: usize, slot: u32, scale: f32, bias: f32, limit: f32, out: usize): u32 {
+  const at = (<usize>slot) << 2;
+  const low = load<f32>(factors + at) + load<f32>(factors + at, 128) * (<f32>(<i32>(sums & 65535)) * scale + bias);
+  store<f32>(out + at, low);
+  const high = load<f32>(factors + at, 64) + load<f32>(factors + at, 192) * (<f32>(<i32>(sums >> 16)) * scale + bias);
+  store<f32>(out + at, high, 64);
+  return ((<u32>(low < limit)) << slot) | ((<u32>(high < limit)) << (slot + 16));
+}
 
 // Sixteen table entries at once. Indexes are 0…15, where every engine gives the same: relaxed, and one instruction on x86
 // instead of two. assembly/build.mjs makes the plain form of the binary, for engines without relaxed SIMD.
@@ -91,6 +166,7 @@ function lowerBounds(wideSums: v128, factors: usize, at: usize, scale: v128, bia
 // @ts-ignore: decorator
 @inline
 export function bounds(centres: bool, plan: usize, first: usize, end: usize, limit: f32, bias1: f32): u32 {
+  if (SCALAR) return boundsOneByOne(centres, plan, first, end, limit, bias1);
   const groups = <u32>get(plan, Plan.Dims) >> 2;
   const codeBytes: usize = (<usize>groups) << (centres ? 5 : 4);
   const quads: usize = ((<usize>groups) >> 2) << (centres ? 7 : 6);
