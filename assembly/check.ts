@@ -1,5 +1,7 @@
 // Checks of values that already stand in memory: as fast as reading them.
 
+import { SCALAR } from './scalar';
+
 /**
  * Index of the first float whose size is not at most `limit` (NaN is not), or `count` if there is none.
  *
@@ -11,7 +13,7 @@ export function firstUnfit(floats: usize, count: u32, limit: f32): u32 {
   const sizeBits = i32x4.splat(0x7fffffff);
   const limits = i32x4.splat(reinterpret<i32>(limit));
   let i: u32 = 0;
-  for (; i + 16 <= count; i += 16) {
+  for (; !SCALAR && i + 16 <= count; i += 16) {
     const p = floats + ((<usize>i) << 2);
     const a = i32x4.max_s(v128.and(v128.load(p), sizeBits), v128.and(v128.load(p, 16), sizeBits));
     const b = i32x4.max_s(v128.and(v128.load(p, 32), sizeBits), v128.and(v128.load(p, 48), sizeBits));

@@ -343,6 +343,7 @@ class Translator {
       const [type, make] = unary;
       return this.push(type, make(this.scalar(this.pop()), this));
     }
+    if (op === 'v128.xor' && this.flipSigns()) return;
     const wide = LANEWISE[op];
     if (wide) {
       const [kind, to, make, runtime, repeated] = wide;
@@ -357,6 +358,20 @@ class Translator {
     const method = SPECIAL[op];
     if (!method) throw new Error(`${this.name}: expected an instruction that is known, got ${op}`);
     method.call(this, args, op);
+  }
+
+  /** A vector ^ the signs of some of its lanes: floats that are negated. */
+  flipSigns() {
+    const [vector, signs] = this.stack.slice(-2);
+    const isSign = (word) => word === 0 || word === -2147483648;
+    if (!signs?.words?.every(isSign) || !signs.words.includes(0) || vector.k === 'i') return false;
+    this.stack.length -= 2;
+    const lanes = this.lanes('f', vector);
+    this.vector(
+      'f',
+      lanes.map((lane, i) => (signs.words[i] ? `(-${guard(lane)})` : lane)),
+    );
+    return true;
   }
 
   take(kind, repeated) {
@@ -649,6 +664,9 @@ const LANEWISE = {
 for (const [name, sign] of Object.entries({ add: '+', sub: '-', mul: '*', div: '/' })) {
   LANEWISE[`f32x4.${name}`] = ['f', 'f', (a, b) => fround(`${a}${sign}${guard(b)}`)];
 }
+// (-a) + b is b - a, to the sign of a zero.
+LANEWISE['f32x4.add'][2] = (a, b) =>
+  fround(/^\(-\w+\)$/.test(a) ? `${b}-${a.slice(2, -1)}` : `${a}+${guard(b)}`);
 for (const [name, sign] of Object.entries({ eq: '===', ne: '!==', lt: '<', gt: '>', le: '<=', ge: '>=' })) {
   LANEWISE[`f32x4.${name}`] = ['f', 'i', mask(sign)];
 }
@@ -766,7 +784,7 @@ const SPECIAL = {
       (word, i) => floatToBits(Number(floats[i])) === word && floats[i] !== 'NaN',
     );
     const lanes = { i: words.map(String), ...(areFloats ? { f: floats } : {}) };
-    this.stack.push({ t: 'v128', k: '?', ...lanes, places: [] });
+    this.stack.push({ t: 'v128', k: '?', ...lanes, places: [], words });
   },
   'local.get'([local]) {
     this.stack.push(this.read(local));

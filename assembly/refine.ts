@@ -10,6 +10,7 @@
 
 import { most4, roundTo16, sum, sum4i } from './lanes';
 import { get, getFloat, Plan, put } from './plan';
+import { SCALAR } from './scalar';
 import { arrange } from './select';
 
 /** Bytes of the codes of `dims` coordinates. */
@@ -109,7 +110,7 @@ export function refineSurvivors(plan: usize, kept: u32, count: u32): void {
     let c = a;
     let e = a;
     let w = wide;
-    for (let k: usize = 0; k < codes; k += 16) {
+    for (let k: usize = 0; !SCALAR && k < codes; k += 16) {
       const q0 = v128.load(w);
       const q1 = v128.load(w, 16);
       const q2 = v128.load(w, 32);
@@ -126,7 +127,10 @@ export function refineSurvivors(plan: usize, kept: u32, count: u32): void {
       load<f32>(norms + (r2 << 2)),
       load<f32>(norms + (r3 << 2)),
     );
-    const dots = f32x4.sub(f32x4.convert_i32x4_s(sum4i(a, b, c, e)), shift);
+    const sums = SCALAR
+      ? i32x4(dotOf(p0, codes, wide), dotOf(p1, codes, wide), dotOf(p2, codes, wide), dotOf(p3, codes, wide))
+      : sum4i(a, b, c, e);
+    const dots = f32x4.sub(f32x4.convert_i32x4_s(sums), shift);
     v128.store(out, f32x4.add(norm, f32x4.mul(factor, dots)));
     out += 16;
   }
@@ -136,6 +140,22 @@ export function refineSurvivors(plan: usize, kept: u32, count: u32): void {
   if (all > keep) arrange(plan, keys, list, all, keep);
   put(plan, Plan.KeptCount, min(all, keep));
   put(plan, Plan.Pending, min(all, keep));
+}
+
+// Σ q u of one record, a number at a time.
+function dotOf(record: usize, codes: usize, wide: usize): i32 {
+  let sum: i32 = 0;
+  for (const end = record + codes; record < end; record += 16, wide += 64) {
+    for (let m: usize = 0; m < 16; m += 4) {
+      const x = load<u32>(record + m);
+      const q = wide + m;
+      sum += (x & 15) * load<i16>(q) + ((x >> 16) & 15) * load<i16>(q, 2);
+      sum += ((x >> 4) & 15) * load<i16>(q, 16) + ((x >> 20) & 15) * load<i16>(q, 18);
+      sum += ((x >> 8) & 15) * load<i16>(q, 32) + ((x >> 24) & 15) * load<i16>(q, 34);
+      sum += ((x >> 12) & 15) * load<i16>(q, 48) + (x >> 28) * load<i16>(q, 50);
+    }
+  }
+  return sum;
 }
 
 // @ts-ignore: decorator
