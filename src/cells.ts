@@ -1,6 +1,7 @@
 import { isOutOfMemory } from './memory.js';
 import { CHUNK_ROWS, type EnginePlan } from './plan.js';
 import { finish, type Progress, under } from './progress.js';
+import { alone, type Job, type Share } from './share.js';
 
 /** Draws numbers from [0, 1). */
 export interface RandomNumbers {
@@ -14,6 +15,8 @@ const SLOTS = 32;
 const NO_ROW = 0xffffffff;
 /** More than the length of any rotated row. */
 const LARGEST_CENTRE = 1e19;
+/** Rows that are added to the sums of their cells in one step. */
+const SUMMED_ROWS = 1024;
 /** A cell splits when it holds this many times the mean, and at least so many rows. */
 const SPLIT_FACTOR = 4;
 const LEAST_SPLIT = 256;
@@ -29,6 +32,12 @@ const ASSIGN_GROUP_SPARE = 8;
 /** Rows that are assigned both ways before centres are ranked through groups, and how much farther cells may be then. */
 const GROUP_TRIALS = 200;
 const GROUP_LOSS = 1.002;
+
+/** What a Cells knows beside its regions. */
+export interface CellsState {
+  blocks: number;
+  unsplit: Map<number, number>;
+}
 
 /**
  * The Voronoi hash: centres, the cell directory and the blocks of codes, in the regions `centres`, `centreBlocks`,
@@ -109,6 +118,7 @@ export class Cells {
     sampleRows: number,
     random: RandomNumbers,
     iterations: number = ITERATIONS,
+    share: Share = alone,
   ): Generator<Progress> {
     const plan = this.#plan;
     const { memory, kernels } = plan;
@@ -129,12 +139,18 @@ export class Cells {
     for (let iteration = 0; iteration < iterations; iteration++) {
       memory.u8.fill(0, sums, sums + cells * bytes);
       memory.u8.fill(0, counts, counts + cells * 4);
-      for (let row = 0; row < sampleRows; row += CHUNK_ROWS) {
-        const rows = Math.min(CHUNK_ROWS, sampleRows - row);
-        const sample = plan.ptr('sample') + row * bytes;
-        this.assign(sample, rows, nearest + row * 4, distances + row * 4);
-        kernels.accumulate(sample, rows, dims, nearest + row * 4, sums, counts);
-        yield { phase: 'train', done: iteration * sampleRows + row + rows, total: iterations * sampleRows };
+      const total = iterations * sampleRows;
+      const sample = plan.ptr('sample');
+      const job: Job = { kind: 'train', sample, nearest, distances };
+      yield* share(job, sampleRows, (first, end) => {
+        this.assignSample(sample, nearest, distances, first, end);
+        return { phase: 'train', done: iteration * sampleRows + end, total };
+      });
+      // On one thread, in the order of the rows: sums of floats depend on it.
+      for (let row = 0; row < sampleRows; row += SUMMED_ROWS) {
+        const rows = Math.min(SUMMED_ROWS, sampleRows - row);
+        kernels.accumulate(sample + row * bytes, rows, dims, nearest + row * 4, sums, counts);
+        yield { phase: 'train', done: (iteration + 1) * sampleRows, total };
       }
       kernels.moveCentres(sums, counts, cells, dims, plan.ptr('centres'));
       if (iteration < iterations - 1) this.#reseed(sampleRows, random);
@@ -145,6 +161,11 @@ export class Cells {
     }
     for (const region of ['sums of cells', 'counts of cells', 'nearest cells', 'cell distances'])
       plan.release(region);
+  }
+
+  /** The nearest cells of some rows of the sample. */
+  assignSample(sample: number, nearest: number, distances: number, first: number, end: number): void {
+    this.assign(sample + first * this.dims * 4, end - first, nearest + first * 4, distances + first * 4);
   }
 
   /** The nearest cell of each of `rows` rotated rows, and its squared distance: u32 and f32 at the given addresses. */
@@ -181,6 +202,19 @@ export class Cells {
     plan.set('Cells', kept);
     yield* this.#codeRun(grouped ? yield* this.#groupCentres() : null);
     return numbers;
+  }
+
+  /** What is known of the cells beside the regions. */
+  get state(): CellsState {
+    return { blocks: this.#blocks, unsplit: new Map(this.#unsplit) };
+  }
+
+  /** Takes over cells that are there already, and makes room for queries. */
+  adopt({ blocks, unsplit }: CellsState): void {
+    this.#blocks = blocks;
+    this.#unsplit = new Map(unsplit);
+    this.#reserveScratch(this.count);
+    this.#plan.reserve('groupOrder', Math.max(1, this.#plan.get('Groups')) * 8);
   }
 
   /** Lays out empty runs of blocks for cells of the given sizes, in order of cells. */

@@ -14,6 +14,7 @@ export type ErrorCode =
   | 'ERR_DISPOSED'
   | 'ERR_BUSY'
   | 'ERR_CHANGED'
+  | 'ERR_WORKER'
   | 'ERR_TOO_LARGE'
   | 'ERR_OUT_OF_MEMORY'
   | 'ERR_COMPILE_FORBIDDEN'

@@ -1,12 +1,14 @@
-import { Cells } from './cells.js';
-import { isOutOfMemory } from './memory.js';
+import { Cells, type CellsState } from './cells.js';
+import type { GrowingMemory } from './kernels.js';
+import { isOutOfMemory, type RegionEntry } from './memory.js';
 import type { CappedBatch, Metric, Neighbors } from './neighbors.js';
 import { CHUNK_ROWS, EnginePlan } from './plan.js';
 import { finish, type Progress, under } from './progress.js';
 import { RandomGenerator } from './random.js';
 import { Rows, type Storage } from './rows.js';
+import { alone, type Job, type Share } from './share.js';
 import { Space } from './space.js';
-import { keepFor, type Settings, type Tunable } from './tuning.js';
+import { type Counters, keepFor, type Settings, type Tunable } from './tuning.js';
 import { Undo } from './undo.js';
 
 /** Rows that centres are trained on: a cell's worth of this many, within bounds. */
@@ -54,6 +56,45 @@ const REPLACED: readonly string[] = [
   'refineNorms',
 ];
 const REPLACED_FIELDS = ['Dims', 'Rounds', 'Cells', 'Groups', 'RefineStep'] as const;
+/** Regions that an engine's answers depend on; all others are scratch. */
+const LASTING: readonly string[] = [
+  'rows',
+  'labels',
+  'positions',
+  'lengths',
+  'mean',
+  'rawMean',
+  'signs',
+  'matrix',
+  'centres',
+  'centreBlocks',
+  'groupCentres',
+  'groupStarts',
+  'directory',
+  'blocks',
+  'slots',
+  'owners',
+  'refine',
+  'refineNorms',
+];
+
+type SearchJob = Extract<Job, { kind: 'search' }>;
+
+/** Everything that an engine knows, for another thread to make one over the same memory. */
+export interface EngineState {
+  dimensions: number;
+  metric: Metric;
+  storage: Storage;
+  seed: bigint;
+  maxBytes: number;
+  memory: GrowingMemory;
+  regions: RegionEntry[];
+  words: Uint32Array;
+  idCount: number;
+  squaredNorm: number;
+  cells: CellsState;
+  built: boolean;
+}
 
 /** Where one row stands in the search that ran last. */
 export interface RowTrace {
@@ -114,16 +155,71 @@ export class Engine implements Tunable {
   #places = 0;
   #version = ++changes;
 
-  constructor(dimensions: number, metric: Metric, storage: Storage, seed: bigint, maxBytes: number) {
+  /** How jobs of a build are done: on this thread, or by several. */
+  share: Share = alone;
+
+  /**
+   * @param from `'shared'` for an empty engine over a memory that threads may share; or the state of another engine.
+   * @param area addresses that scratch regions may take; then the memory's regions are only read.
+   */
+  constructor(
+    dimensions: number,
+    metric: Metric,
+    storage: Storage,
+    seed: bigint,
+    maxBytes: number,
+    from?: 'shared' | EngineState,
+    area?: readonly [start: number, end: number],
+  ) {
     this.#seed = seed;
-    this.plan = new EnginePlan(maxBytes);
+    const state = typeof from === 'object' ? from : undefined;
+    const place = state ? { memory: state.memory, regions: state.regions, area } : (from as 'shared');
+    this.plan = new EnginePlan(maxBytes, place, state?.words);
     this.rows = new Rows(this.plan, dimensions, metric, storage);
     this.#space = new Space(this.plan);
-    this.#space.draw(new RandomGenerator(seed));
     this.#reserveScratch();
     this.#cells = new Cells(this.plan);
-    this.#cells.reset();
+    if (state) {
+      this.rows.adopt(state.idCount, state.squaredNorm);
+      this.#space.adoptOwn();
+      this.#cells.adopt(state.cells);
+      for (const [region, ptr] of state.regions) this.plan.enter(region, ptr);
+      this.#built = state.built;
+    } else {
+      this.#space.draw(new RandomGenerator(seed));
+      this.#cells.reset();
+    }
     this.#reserveSearch(SURE_K, keepFor(SURE_K));
+  }
+
+  /** An engine over the memory of another: it reads the same rows and cells, and has scratch regions of its own. */
+  static over(state: EngineState, area?: readonly [start: number, end: number]): Engine {
+    const { dimensions, metric, storage, seed, maxBytes } = state;
+    return new Engine(dimensions, metric, storage, seed, maxBytes, state, area);
+  }
+
+  /** Everything that there is to know about this engine. */
+  get state(): EngineState {
+    const { metric, dimensions, storage, idCount, squaredNorm } = this.rows;
+    const { memory } = this.plan;
+    return {
+      ...{ dimensions, metric, storage, idCount, squaredNorm },
+      seed: this.#seed,
+      maxBytes: memory.maxBytes,
+      memory: memory.memory,
+      regions: memory.entries.filter(([name]) => LASTING.includes(name)),
+      words: this.plan.words,
+      cells: this.#cells.state,
+      built: this.#built,
+    };
+  }
+
+  /** Bytes of all scratch regions that a search for k neighbors needs, for a while. */
+  scratchBytes(k: number): number {
+    const { stride } = this;
+    const candidates = 3 * Math.max(this.cells, 64) + 640;
+    const rows = (2 * CHUNK_ROWS + 4 + BATCH) * stride * 4;
+    return 2 * (rows + candidates * 26 + 128 * stride + BATCH * k * 8 + 60 * k + 2 ** 16);
   }
 
   /** Live rows. */
@@ -261,7 +357,7 @@ export class Engine implements Tunable {
     this.#cells.remove([position]);
     this.rows.replace(position);
     this.#cells.append(cell, this.rows.floats(position, 1), position, 1);
-    if (plan.ptr('refine')) finish(this.#refineFrom(position, 1));
+    if (plan.ptr('refine')) this.#refineFrom(position, 1);
     if (this.#built && this.#cells.isLarge(cell, this.size)) this.#split();
   }
 
@@ -436,22 +532,21 @@ export class Engine implements Tunable {
         this.#space.transform(floats, 1, region + i * dims * 4);
         if (i % CHUNK_ROWS === 0) yield { phase: 'train', done: 0, total: sample.length };
       }
-      yield* this.#cells.train(cells, sample.length, random, train ? undefined : 0);
+      yield* this.#cells.train(cells, sample.length, random, train ? undefined : 0, this.share);
       plan.release('sample');
 
-      const nearest = plan.reserve('nearest cells', CHUNK_ROWS * 4);
-      const distances = plan.reserve('cell distances', CHUNK_ROWS * 4);
-      for (let position = 0; position < rows; position += CHUNK_ROWS) {
-        const count = Math.min(CHUNK_ROWS, rows - position);
-        this.#space.transform(this.rows.floats(position, count), count, plan.ptr('chunk'));
-        this.#cells.assign(plan.ptr('chunk'), count, nearest, distances);
-        const { u32 } = plan.memory;
-        const labels = plan.ptr('labels') >>> 2;
-        for (let i = 0; i < count; i++) assigned[u32[labels + position + i]] = u32[(nearest >>> 2) + i];
-        yield { phase: 'assign', done: position + count, total: rows };
-      }
+      const nearest = plan.reserve('nearest cells', rows * 4);
+      plan.reserve('cell distances', CHUNK_ROWS * 4);
+      yield* this.share({ kind: 'assign', nearest }, rows, (first, end) => {
+        this.#assign(nearest, first, end);
+        return { phase: 'assign', done: end, total: rows };
+      });
+      const { u32 } = plan.memory;
+      const labels = plan.ptr('labels') >>> 2;
+      for (let i = 0; i < rows; i++) assigned[u32[labels + i]] = u32[(nearest >>> 2) + i];
       plan.release('nearest cells');
       plan.release('cell distances');
+      yield { phase: 'assign', done: rows, total: rows };
     }
 
     // Counting sort by cell, ids ascending inside a cell: the order depends on the rows alone, not on how they came.
@@ -478,8 +573,48 @@ export class Engine implements Tunable {
     this.#settings = null;
     this.#cells.layOut(sizes);
     yield { phase: 'encode', done: 0, total: rows };
-    for (let cell = 0; cell < cells; cell++) yield* this.#fill(cell, starts[cell], sizes[cell]);
+    if (cells === 1) {
+      yield* this.#fill(0, 0, rows);
+    } else {
+      const table = plan.reserve('cells to fill', cells * 8);
+      plan.memory.u32.set(starts, table >>> 2);
+      plan.memory.u32.set(sizes, (table >>> 2) + cells);
+      const job: Job = { kind: 'encode', starts: table, sizes: table + cells * 4 };
+      yield* this.share(job, cells, (first, end) => {
+        this.#fillCells(job.starts, job.sizes, first, end);
+        return { phase: 'encode', done: starts[end - 1] + sizes[end - 1], total: rows };
+      });
+      plan.release('cells to fill');
+    }
     this.rows.closeChunk();
+  }
+
+  /** Does a part of a job that another engine over the same memory began. */
+  work(job: Job, first: number, end: number): void {
+    this.rows.openChunk();
+    if (job.kind === 'train') this.#cells.assignSample(job.sample, job.nearest, job.distances, first, end);
+    else if (job.kind === 'assign') this.#assign(job.nearest, first, end);
+    else if (job.kind === 'encode') this.#fillCells(job.starts, job.sizes, first, end);
+    else if (job.kind === 'refine') this.#fillRecords(first, end);
+    else for (let i = first; i < end; i++) this.#runOne(job, i);
+  }
+
+  /** Writes the nearest cell of the rows at some positions, u32 by position. */
+  #assign(nearest: number, first: number, end: number): void {
+    const { plan } = this;
+    const distances = plan.reserve('cell distances', CHUNK_ROWS * 4);
+    for (let position = first; position < end; position += CHUNK_ROWS) {
+      const count = Math.min(CHUNK_ROWS, end - position);
+      this.#space.transform(this.rows.floats(position, count), count, plan.ptr('chunk'));
+      this.#cells.assign(plan.ptr('chunk'), count, nearest + position * 4, distances);
+    }
+  }
+
+  /** Encodes the rows of some cells, whose first positions and sizes stand at two addresses. */
+  #fillCells(starts: number, sizes: number, first: number, end: number): void {
+    const { u32 } = this.plan.memory;
+    for (let cell = first; cell < end; cell++)
+      finish(this.#fill(cell, u32[(starts >>> 2) + cell], u32[(sizes >>> 2) + cell]));
   }
 
   /** Some of the ids in random order, as many as training wants; `ids` is shuffled. */
@@ -544,7 +679,7 @@ export class Engine implements Tunable {
         cells.forEach((cell, j) => {
           this.#cells.append(cell, floats + j * this.rows.stride * 4, first + i + j, 1);
         });
-        if (plan.ptr('refine')) finish(this.#refineFrom(first + i, count));
+        if (plan.ptr('refine')) this.#refineFrom(first + i, count);
       }
     } finally {
       plan.release('nearest cells');
@@ -573,7 +708,11 @@ export class Engine implements Tunable {
       for (let j = 0; j < dims; j++) squares += f32[at + j] * f32[at + j];
     }
     plan.setFloat('RefineStep', REFINE_STEP * Math.sqrt(squares / count / dims));
-    yield* this.#refineFrom(0, rows);
+    this.#reserveRecords(rows);
+    yield* this.share({ kind: 'refine' }, rows, (first, end) => {
+      this.#fillRecords(first, end);
+      return { phase: 'refine', done: end, total: rows };
+    });
     this.rows.closeChunk();
     this.#settings = null;
   }
@@ -583,13 +722,22 @@ export class Engine implements Tunable {
     return Math.ceil(this.plan.get('Dims') / 32) * 16;
   }
 
-  *#refineFrom(first: number, rows: number): Generator<Progress> {
+  #refineFrom(first: number, rows: number): void {
+    this.#reserveRecords(first + rows);
+    this.#fillRecords(first, first + rows);
+  }
+
+  #reserveRecords(rows: number): void {
+    this.plan.reserve('refine', rows * this.#recordBytes);
+    this.plan.reserve('refineNorms', rows * 4);
+  }
+
+  /** Writes the records of the rows at some positions. */
+  #fillRecords(first: number, end: number): void {
     const { plan } = this;
     const bytes = this.#recordBytes;
-    plan.reserve('refine', (first + rows) * bytes);
-    plan.reserve('refineNorms', (first + rows) * 4);
-    for (let position = first; position < first + rows; position += CHUNK_ROWS) {
-      const count = Math.min(CHUNK_ROWS, first + rows - position);
+    for (let position = first; position < end; position += CHUNK_ROWS) {
+      const count = Math.min(CHUNK_ROWS, end - position);
       plan.kernels.fillRecords(
         plan.address,
         this.rows.floats(position, count),
@@ -598,7 +746,6 @@ export class Engine implements Tunable {
         plan.ptr('refineNorms') + position * 4,
         plan.ptr('chunk'),
       );
-      yield { phase: 'refine', done: position + count, total: first + rows };
     }
   }
 
@@ -616,6 +763,55 @@ export class Engine implements Tunable {
     this.rows.setQuery(query);
     this.plan.kernels.search(this.plan.address);
     return this.drain(wanted);
+  }
+
+  /** Runs a search for each query and tells what each found and did; settings null: exact. */
+  *runEach(
+    queries: readonly Float32Array[],
+    k: number,
+    settings: Settings | null,
+    step: () => Progress,
+  ): Generator<Progress, { ids: Uint32Array; counters: Counters[] }> {
+    const { plan } = this;
+    const { dimensions } = this.rows;
+    const count = queries.length;
+    try {
+      const given = plan.reserve('sample queries', count * dimensions * 4);
+      const ids = plan.reserve('sample ids', count * k * 4);
+      const counters = plan.reserve('sample counters', count * 20);
+      for (const [i, query] of queries.entries()) plan.memory.f32.set(query, (given >>> 2) + i * dimensions);
+      const job: SearchJob = { kind: 'search', queries: given, k, settings, ids, counters };
+      yield* this.share(job, count, (first, end) => {
+        for (let i = first; i < end; i++) this.#runOne(job, i);
+        return step();
+      });
+      const { u32 } = plan.memory;
+      return {
+        ids: u32.slice(ids >>> 2, (ids >>> 2) + count * k),
+        counters: queries.map((_, i) => {
+          const at = (counters >>> 2) + i * 5;
+          const [cells, codes, survivors, refined, ranked] = u32.subarray(at, at + 5);
+          return { cells, codes, survivors, refined, ranked };
+        }),
+      };
+    } finally {
+      for (const region of ['queries', 'ids', 'counters']) plan.release(`sample ${region}`);
+    }
+  }
+
+  #runOne({ queries, k, settings, ids, counters }: SearchJob, i: number): void {
+    const { dimensions } = this.rows;
+    const at = (queries >>> 2) + i * dimensions;
+    const query = this.plan.memory.f32.slice(at, at + dimensions);
+    const found = settings ? this.run(query, k, settings) : this.runExact(query, k);
+    const { u32 } = this.plan.memory;
+    const results = this.plan.ptr('results') >>> 2;
+    const place = (ids >>> 2) + i * k;
+    u32.copyWithin(place, results, results + found);
+    u32.fill(0xffffffff, place + found, place + k);
+    const done = this.counters();
+    const { cells, codes, survivors, refined, ranked } = done;
+    u32.set([cells, codes, survivors, refined, ranked], (counters >>> 2) + i * 5);
   }
 
   /** Runs many searches with the same settings. Returns nothing: neighbors, distances and counts are written. */
@@ -775,7 +971,7 @@ export class Engine implements Tunable {
     }
   }
 
-  counters(): { cells: number; codes: number; survivors: number; refined: number; ranked: number } {
+  counters(): Counters {
     const { plan } = this;
     return {
       cells: plan.get('CellsProbed'),

@@ -329,6 +329,7 @@ export interface GrowingMemory {
 
 let tables: WebAssembly.Module | undefined;
 let engine: WebAssembly.Module | undefined;
+let sharedEngine: WebAssembly.Module | undefined;
 
 /** WebAssembly.Module, where a project's libraries know it: those of a Node project without "dom" do not. */
 type CompiledModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer Module } } }
@@ -383,13 +384,13 @@ async function compileAhead(bytes: ArrayBuffer | ArrayBufferView): Promise<WebAs
 }
 
 /**
- * A memory of one page for kernels to work on.
+ * A memory of one page for kernels to work on; `shared` by threads perhaps.
  *
  * @internal
  */
-export function createMemory(maximumPages: number): GrowingMemory {
+export function createMemory(maximumPages: number, shared: boolean = false): GrowingMemory {
   if (typeof WebAssembly === 'undefined') throw withoutSimd();
-  return new WebAssembly.Memory({ initial: 1, maximum: maximumPages });
+  return new WebAssembly.Memory({ initial: 1, maximum: maximumPages, shared });
 }
 
 /**
@@ -408,6 +409,8 @@ export function instantiateTables(memory: GrowingMemory): TableKernels {
  * @internal
  */
 export function instantiateEngine(memory: GrowingMemory): EngineKernels {
+  const isShared = typeof SharedArrayBuffer === 'function' && memory.buffer instanceof SharedArrayBuffer;
+  if (isShared) return instantiate((sharedEngine ??= compile(engineBinary, true)), memory);
   engine ??= compile(engineBinary);
   return instantiate(engine, memory);
 }
@@ -428,13 +431,24 @@ function bytesOf(binary: Binary): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-function compile(binary: Binary): WebAssembly.Module {
+function compile(binary: Binary, isShared = false): WebAssembly.Module {
   const bytes = bytesOf(binary);
+  if (isShared) bytes[memoryFlags(bytes)] |= 2;
   try {
     return new WebAssembly.Module(bytes);
   } catch (error) {
     throw forbidden(error);
   }
+}
+
+/**
+ * Where the flags of the imported memory are: one bit of them makes a binary for a memory that threads share. No kernel
+ * needs an atomic instruction, so that bit is the whole difference.
+ */
+function memoryFlags(bytes: Uint8Array): number {
+  const name = [6, ...Array.from('memory', (letter) => letter.charCodeAt(0)), 2];
+  const at = bytes.findIndex((_, i) => name.every((byte, j) => bytes[i + j] === byte));
+  return at + name.length;
 }
 
 function withoutSimd(): RangeError {

@@ -14,6 +14,17 @@ interface Region {
   bytes: number;
 }
 
+/** A region by name. */
+export type RegionEntry = readonly [name: string, ptr: number, bytes: number];
+
+/** A memory that is there already, for `LinearMemory` to be made over. */
+export interface Placement {
+  memory: GrowingMemory;
+  regions: readonly RegionEntry[];
+  /** Where new regions go: those of `regions` are others' then, and only read. Without it all are its own. */
+  area?: readonly [start: number, end: number];
+}
+
 /**
  * One memory of up to 4 GiB (less a page), cut into named regions. This file is the one owner of addresses.
  *
@@ -26,13 +37,26 @@ export class LinearMemory {
   readonly memory: GrowingMemory;
   readonly maxBytes: number;
   #regions: Map<string, Region> = new Map();
+  /** Regions of others. */
+  #fixed: Map<string, Region> = new Map();
+  #base = BASE;
   #f32: Float32Array = new Float32Array(0);
   #u32: Uint32Array = new Uint32Array(0);
   #u8: Uint8Array = new Uint8Array(0);
 
-  constructor(maxBytes: number = MAX_BYTES) {
+  /** @param place `'shared'` for a new memory that threads may share. */
+  constructor(maxBytes: number = MAX_BYTES, place?: 'shared' | Placement) {
     this.maxBytes = Math.min(maxBytes, MAX_BYTES);
-    this.memory = createMemory(MAX_BYTES / PAGE);
+    if (place === undefined || place === 'shared') {
+      this.memory = createMemory(MAX_BYTES / PAGE, place === 'shared');
+      return;
+    }
+    const { memory, regions, area } = place;
+    this.memory = memory;
+    memory.grow(0); // another thread may have made it grow: asks for the whole of it
+    const own = area ? this.#fixed : this.#regions;
+    for (const [name, ptr, bytes] of regions) own.set(name, { ptr, bytes });
+    if (area) [this.#base, this.maxBytes] = area;
   }
 
   /** All of the memory as floats. */
@@ -55,12 +79,12 @@ export class LinearMemory {
 
   /** Address of a region, 0 while it has never been reserved. */
   ptr(name: string): number {
-    return this.#regions.get(name)?.ptr ?? 0;
+    return (this.#regions.get(name) ?? this.#fixed.get(name))?.ptr ?? 0;
   }
 
   /** Bytes that a region can hold, 0 while it has never been reserved. */
   capacity(name: string): number {
-    return this.#regions.get(name)?.bytes ?? 0;
+    return (this.#regions.get(name) ?? this.#fixed.get(name))?.bytes ?? 0;
   }
 
   /** Bytes in use by part, and of the memory as a whole. */
@@ -69,6 +93,11 @@ export class LinearMemory {
     for (const [name, region] of this.#regions) parts[name] = region.bytes;
     parts.total = this.memory.buffer.byteLength;
     return parts;
+  }
+
+  /** All regions. */
+  get entries(): RegionEntry[] {
+    return Array.from(this.#regions, ([name, { ptr, bytes }]) => [name, ptr, bytes] as const);
   }
 
   /** Bytes of all regions. */
@@ -119,7 +148,7 @@ export class LinearMemory {
   /** Finds room for `bytes`: in place, in a gap, or at the end, growing the memory. Null when it does not fit. */
   #place(name: string, old: Region | undefined, bytes: number): Region | null {
     const taken = [...this.#regions].sort((a, b) => a[1].ptr - b[1].ptr);
-    let gapStart = BASE;
+    let gapStart = this.#base;
     let best: Region | null = null;
     let bestGap = Infinity;
     for (let i = 0; i <= taken.length; i++) {
@@ -175,7 +204,7 @@ export class LinearMemory {
   /** Bytes of the longest piece below `end` that a region could have: a gap, or its own place and the gaps around it. */
   #largestPiece(name: string, end: number): number {
     let largest = 0;
-    let pieceStart = BASE;
+    let pieceStart = this.#base;
     for (const [other, region] of [...this.#regions].sort((a, b) => a[1].ptr - b[1].ptr)) {
       if (other === name) continue;
       largest = Math.max(largest, region.ptr - pieceStart);

@@ -1,5 +1,5 @@
 import { type EngineKernels, instantiateEngine } from './kernels.js';
-import { LinearMemory } from './memory.js';
+import { LinearMemory, type Placement } from './memory.js';
 
 /** A field of the plan, as assembly/plan.ts lists and explains them. */
 export type PlanField =
@@ -60,8 +60,9 @@ export class EnginePlan {
   #offsets: Map<string, number> = new Map();
   #regionFields: Map<string, number> = new Map();
 
-  constructor(maxBytes?: number) {
-    this.memory = new LinearMemory(maxBytes);
+  /** @param words the plan that goes with a placement: addresses of regions that are not there are left out. */
+  constructor(maxBytes?: number, place?: 'shared' | Placement, words?: Uint32Array) {
+    this.memory = new LinearMemory(maxBytes, place);
     this.kernels = instantiateEngine(this.memory.memory);
     // The binary exports each field's number as a global: assembly/plan.ts is the one owner of the offsets.
     for (const [name, value] of Object.entries(
@@ -75,6 +76,13 @@ export class EnginePlan {
     const bytes = 4 * (this.#offsets.get('Bytes') as number);
     this.address = this.memory.reserve('plan', bytes);
     this.memory.u8.fill(0, this.address, this.address + bytes);
+    if (words) this.memory.u32.set(words, this.address >>> 2);
+  }
+
+  /** A copy of the plan. */
+  get words(): Uint32Array {
+    const at = this.address >>> 2;
+    return this.memory.u32.slice(at, at + (this.#offsets.get('Bytes') as number));
   }
 
   get(field: PlanField): number {

@@ -75,6 +75,12 @@ export class Rows {
     return this.#squaredNorm;
   }
 
+  /** Takes over what is known of rows that are there already. */
+  adopt(idCount: number, squaredNorm: number): void {
+    this.#idCount = idCount;
+    this.#setNorm(squaredNorm);
+  }
+
   /** Room for a chunk of rows, for as long as rows are appended, sorted or encoded. */
   openChunk(): void {
     this.#plan.reserve('chunk', this.chunkBytes);

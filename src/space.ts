@@ -161,6 +161,13 @@ export class Space {
     this.#reserveScratch(plan.get('Dims'));
   }
 
+  /** Room for queries in a coded space that is there already. */
+  adoptOwn(): void {
+    const plan = this.#plan;
+    if (plan.ptr('matrix')) plan.reserve('wideRow', Math.ceil(plan.get('Stride') / 8) * 32);
+    this.#reserveScratch(plan.get('Dims'));
+  }
+
   /** Room for the coded space of a snapshot, which is copied into `mean` and `signs`, or `mean`, `matrix` and `rawMean`. */
   open(dims: number, principal: boolean): void {
     const plan = this.#plan;

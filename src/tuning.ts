@@ -87,7 +87,26 @@ export interface Tunable {
   /** All cells, those nearest to a query first. */
   cellOrder(query: Float32Array): Uint32Array;
   /** What the last search did. */
-  counters(): { cells: number; codes: number; survivors: number; refined: number; ranked: number };
+  counters(): Counters;
+  /**
+   * Runs a search for each query (settings null: exact), on several threads perhaps: the ids that each found, and
+   * 4294967295 in places that are not filled, and what it did. `step` tells progress, once a query.
+   */
+  runEach(
+    queries: readonly Float32Array[],
+    k: number,
+    settings: Settings | null,
+    step: () => Progress,
+  ): Generator<Progress, { ids: Uint32Array; counters: Counters[] }>;
+}
+
+/** What one search did. */
+export interface Counters {
+  cells: number;
+  codes: number;
+  survivors: number;
+  refined: number;
+  ranked: number;
 }
 
 const TARGETS: readonly number[] = [0.9, 0.95, 0.99];
@@ -360,16 +379,13 @@ export class Tuner {
     const engine = this.#engine;
     const all = exact || engine.size * engine.stride * queries.length <= EXACT_WORK;
     const truth = new Uint32Array(queries.length * k).fill(0xffffffff);
-    const found = neighbors(k + 1);
-    for (const [i, query] of queries.entries()) {
-      const more = own ? 1 : 0;
-      const count = all ? engine.runExact(query, k + more) : engine.run(query, k + more, TRUTH);
-      engine.read(count, found, 0);
+    const width = own ? k + 1 : k;
+    const { ids } = yield* engine.runEach(queries, width, all ? null : TRUTH, () => this.#step());
+    for (let i = 0; i < queries.length; i++) {
       let at = i * k;
-      for (let j = 0; j < count && at < (i + 1) * k; j++) {
-        if (!own || found.ids[j] !== own[i]) truth[at++] = found.ids[j];
+      for (const id of ids.subarray(i * width, (i + 1) * width)) {
+        if (id !== own?.[i] && at < (i + 1) * k) truth[at++] = id;
       }
-      yield this.#step();
     }
     return truth;
   }
@@ -509,17 +525,24 @@ export class Tuner {
     const recalls = new Float64Array(size);
     const hits = new Uint8Array(size * k);
     const total = { cells: 0, codes: 0, survivors: 0, refined: 0, ranked: 0 };
-    const found = neighbors(k + 1);
-    for (let i = 0; i < size; i++) {
-      const count = engine.run(sample.queries[i], own ? k + 1 : k, settings);
-      engine.read(count, found, 0);
-      const counters = engine.counters();
-      for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += counters[key] / size;
-      recalls[i] = mark(sample, i, found.ids.subarray(0, count), hits);
-      yield this.#step();
+    const width = own ? k + 1 : k;
+    const half = Math.min(size, (size >> 1) + 1);
+    for (const [first, end] of [
+      [0, half],
+      [half, size],
+    ]) {
+      const queries = sample.queries.slice(first, end);
+      const { ids, counters } = yield* engine.runEach(queries, width, settings, () => this.#step());
+      for (let i = first; i < end; i++) {
+        const did = counters[i - first];
+        for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += did[key] / size;
+        const found = ids.subarray((i - first) * width, (i - first + 1) * width);
+        recalls[i] = mark(sample, i, found, hits);
+      }
       // A setting that has failed by half of the sample need not see the rest.
-      if (i === size >> 1 && i > 30 && mean(recalls.subarray(0, i)) < target) {
-        return { recalls: recalls.subarray(0, i), hits, counters: total };
+      const seen = half - 1;
+      if (end === half && seen > 30 && mean(recalls.subarray(0, seen)) < target) {
+        return { recalls: recalls.subarray(0, seen), hits, counters: total };
       }
     }
     return { recalls, hits, counters: total };

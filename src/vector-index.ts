@@ -217,7 +217,10 @@ export class VectorIndex {
    *
    * @throws TypeError or RangeError naming the option, with what was expected and what was given.
    */
-  constructor(options: VectorIndexOptions) {
+  constructor(options: VectorIndexOptions);
+  /** @internal over an engine that is there, or `'shared'`: over a memory that threads may share. */
+  constructor(options: VectorIndexOptions, from?: Engine | 'shared');
+  constructor(options: VectorIndexOptions, from?: Engine | 'shared') {
     if (options === undefined)
       throw typeError('ERR_ARGUMENT_TYPE', 'options: expected { dimensions }, got undefined');
     checkOptions('options', options);
@@ -230,7 +233,8 @@ export class VectorIndex {
     const storage = checkChoice('storage', options.storage ?? 'f32', ['f32', 'int8']);
     const maxBytes = checkNumber('maxBytes', options.maxBytes ?? 2 ** 32, 1, 2 ** 32);
     const seed = seedOf(options.seed);
-    this.#engine = new Engine(dimensions, metric, storage, seed, maxBytes);
+    this.#engine =
+      from instanceof Engine ? from : new Engine(dimensions, metric, storage, seed, maxBytes, from);
     this.#tuner = tunerOf(this.#engine);
     this.#passing = new Passing(this.#engine);
   }
@@ -884,6 +888,31 @@ export class VectorIndex {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  /** @internal for parallel.ts */
+  get parts(): { engine: Engine; tuner: Tuner } {
+    this.#alive();
+    return { engine: this.#engine, tuner: this.#tuner };
+  }
+
+  /** @internal takes in the first rows and builds; for parallel.ts */
+  take(vectors: Float32Array, options: BuildOptions): Generator<Progress> {
+    const rows = checkRowCount('vectors', vectors, this.dimensions);
+    this.#checkRoom(rows);
+    checkBuild(options);
+    return this.#take(vectors, rows, options);
+  }
+
+  /** @internal builds again in place; for parallel.ts, which does that to a copy */
+  *rebuild(options: BuildOptions): Generator<Progress> {
+    checkBuild(options);
+    if (this.size === 0) {
+      this.#engine.compact();
+      return;
+    }
+    yield* sort(this.#engine, this.#tuner, options);
+    if (options.tune ?? true) yield* this.#tuner.tune({});
   }
 
   *#take(vectors: Float32Array, rows: number, options: BuildOptions): Generator<Progress> {

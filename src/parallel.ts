@@ -1,0 +1,177 @@
+import { type ErrorCode, rangeError, typeError } from './check.js';
+import { Engine, type EngineState } from './engine.js';
+import { LinearMemory } from './memory.js';
+import { type AsyncOptions, checkAsync, finishInSlices, type Progress, Turn } from './progress.js';
+import { type Job, PART_ITEMS, type Share } from './share.js';
+import type { TunedSetting } from './tuning.js';
+import { type BuildOptions, VectorIndex, type VectorIndexOptions } from './vector-index.js';
+
+/**
+ * What threads need to work on one index over one memory: the seam between the core and orthant/workers, which may
+ * import this file and no other of the core's inside.
+ *
+ * An index that is shared never changes: whoever changes it works on a copy over a memory of its own and hands the copy's
+ * state out. So no reader ever sees a half-done write, and a thread that ends in the middle of one leaves nothing behind.
+ *
+ * @internal
+ */
+export interface IndexState {
+  engine: EngineState;
+  tuned: ReadonlyMap<number, readonly TunedSetting[]>;
+}
+
+/** Whether threads can share a memory here. */
+export function canShare(): boolean {
+  if (typeof SharedArrayBuffer !== 'function') return false;
+  // Node has no such word; a page has, and may not send memory to its workers unless it says true.
+  if ((globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated === false) return false;
+  try {
+    return (
+      new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }).buffer instanceof SharedArrayBuffer
+    );
+  } catch {
+    return false;
+  }
+}
+
+/** An empty index over a memory that threads may share. */
+export function openShared(options: VectorIndexOptions): VectorIndex {
+  return new VectorIndex(options, 'shared');
+}
+
+/** What another thread needs to read an index. */
+export function stateOf(index: VectorIndex): IndexState {
+  const { engine, tuner } = index.parts;
+  return { engine: engine.state, tuned: tuner.tuned };
+}
+
+/** An index that reads the memory of a state; what it writes on its way stays in the area. */
+export function attach({ engine, tuned }: IndexState, area?: readonly [number, number]): VectorIndex {
+  const index = new VectorIndex(engine, Engine.over(engine, area));
+  index.parts.tuner.restore(new Map(Array.from(tuned, ([k, settings]) => [k, [...settings]])));
+  return index;
+}
+
+/** A copy over a memory of its own, to be changed. Only rows where the rest is to be built anew. */
+export function* copyShared({ engine, tuned }: IndexState): Generator<Progress, VectorIndex> {
+  const from = new LinearMemory(engine.maxBytes, { memory: engine.memory, regions: engine.regions });
+  const to = new LinearMemory(engine.maxBytes, 'shared');
+  let done = 0;
+  const total = engine.regions.reduce((sum, [, , bytes]) => sum + bytes, 0);
+  for (const [name, ptr, bytes] of engine.regions) {
+    const target = to.reserve(name, bytes);
+    for (let at = 0; at < bytes; at += 2 ** 20) {
+      const end = Math.min(bytes, at + 2 ** 20);
+      to.u8.set(from.u8.subarray(ptr + at, ptr + end), target + at);
+      done += end - at;
+      yield { phase: 'load', done, total };
+    }
+  }
+  return attach({ engine: { ...engine, memory: to.memory, regions: to.entries }, tuned });
+}
+
+/** The same over a memory that threads may share, of an index over one of its own. */
+export function toShared(index: VectorIndex): Generator<Progress, VectorIndex> {
+  return copyShared(stateOf(index));
+}
+
+/** Bytes of a area for a thread that searches for up to k neighbors. */
+export function windowBytes(index: VectorIndex, k: number): number {
+  return index.parts.engine.scratchBytes(k);
+}
+
+/** Windows in the memory of an index, which its own limit does not count. */
+export class Windows {
+  readonly #memory: LinearMemory;
+
+  constructor({ engine }: IndexState) {
+    this.#memory = new LinearMemory(undefined, { memory: engine.memory, regions: engine.regions });
+  }
+
+  /** A area for one thread by its number. Throws a RangeError (ERR_OUT_OF_MEMORY) where there is no room for it. */
+  reserve(thread: number, bytes: number): [start: number, end: number] {
+    const name = `area ${thread}`;
+    if (this.#memory.capacity(name) < bytes) this.#memory.release(name);
+    const start = this.#memory.reserve(name, bytes);
+    return [start, start + this.#memory.capacity(name)];
+  }
+}
+
+/** A job of a build, for other threads to take parts of. */
+export interface SharedJob {
+  job: Job;
+  total: number;
+  /** Parts taken, parts done, whether one failed, and threads that are at it: 4 words, by Atomics. */
+  counters: Int32Array;
+  state: IndexState;
+  /** Windows by thread. */
+  windows: (readonly [number, number])[];
+}
+
+/** Lets `threads` others, who are told by `tell`, take parts of the jobs of a build. */
+export function shareBuild(index: VectorIndex, threads: number, tell: (job: SharedJob) => void): void {
+  const { engine } = index.parts;
+  engine.share = function* (job, total, part): ReturnType<Share> {
+    const items = PART_ITEMS[job.kind];
+    const parts = Math.ceil(total / items);
+    const bytes = engine.scratchBytes(job.kind === 'search' ? job.k : 1);
+    const windows = Array.from({ length: threads }, (_, i) => {
+      const start = engine.plan.reserve(`area ${i}`, bytes);
+      return [start, start + engine.plan.memory.capacity(`area ${i}`)] as const;
+    });
+    let progress: Progress = { phase: job.kind === 'search' ? 'tune' : job.kind, done: 0, total };
+    const counters = new Int32Array(new SharedArrayBuffer(16));
+    if (parts > 1) tell({ job, total, counters, state: stateOf(index), windows });
+    for (;;) {
+      const next = Atomics.add(counters, 0, 1);
+      if (next >= parts) break;
+      progress = part(next * items, Math.min(total, (next + 1) * items));
+      Atomics.add(counters, 1, 1);
+      yield progress;
+    }
+    // A thread that is still at it may write to its area: then no room may be given to anything else.
+    for (;;) {
+      const done = Atomics.load(counters, 1);
+      if (done === parts && Atomics.load(counters, 3) === 0) return;
+      if (Atomics.load(counters, 2) !== 0)
+        throw new Error('build: expected all threads to do their parts, one failed');
+      Atomics.wait(counters, 1, done, 1);
+      yield progress;
+    }
+  };
+}
+
+/** Takes parts of a job until there are no more, for at most so many milliseconds at a time. */
+export function* helpBuild(
+  { job, total, counters, state, windows }: SharedJob,
+  thread: number,
+): Generator<void> {
+  const items = PART_ITEMS[job.kind];
+  const parts = Math.ceil(total / items);
+  Atomics.add(counters, 3, 1);
+  let isFailed = true;
+  try {
+    // A job that is over already: its windows may be gone.
+    if (Atomics.load(counters, 0) < parts) {
+      const engine = Engine.over(state.engine, windows[thread]);
+      for (let next = Atomics.add(counters, 0, 1); next < parts; next = Atomics.add(counters, 0, 1)) {
+        engine.work(job, next * items, Math.min(total, (next + 1) * items));
+        Atomics.add(counters, 1, 1);
+        yield;
+      }
+    }
+    isFailed = false;
+  } finally {
+    if (isFailed) Atomics.store(counters, 2, 1);
+    Atomics.sub(counters, 3, 1);
+    Atomics.notify(counters, 1);
+  }
+}
+
+export type { AsyncOptions, BuildOptions, VectorIndexOptions };
+export { checkAsync, finishInSlices, Turn, VectorIndex };
+
+/** An error of this package, for the adapter. */
+export function failure(code: ErrorCode, message: string): Error {
+  return (code === 'ERR_ARGUMENT_RANGE' ? rangeError : typeError)(code, message);
+}

@@ -1,0 +1,49 @@
+import type { Progress } from './progress.js';
+
+/** Settings of a search (tuning.ts). */
+interface SearchSettings {
+  probes: number;
+  epsilon: number;
+  patience: number;
+  keep?: number;
+}
+
+/**
+ * A piece of a build that threads can share: every part of it reads what is there and writes what no other part writes,
+ * so that the bytes do not depend on who does which. Numbers are addresses, in the memory of the build.
+ */
+export type Job =
+  | { kind: 'train'; sample: number; nearest: number; distances: number }
+  | { kind: 'assign'; nearest: number }
+  | { kind: 'encode'; starts: number; sizes: number }
+  | { kind: 'refine' }
+  | {
+      kind: 'search';
+      queries: number;
+      k: number;
+      settings: SearchSettings | null;
+      ids: number;
+      counters: number;
+    };
+
+/** Does a job of `total` items by parts: `part` does those from `first` up to `end`, and tells how far that is. */
+export type Share = (
+  job: Job,
+  total: number,
+  part: (first: number, end: number) => Progress,
+) => Generator<Progress>;
+
+/** Items of a part: as many as take about a millisecond. */
+export const PART_ITEMS: Readonly<Record<Job['kind'], number>> = {
+  train: 64,
+  assign: 64,
+  encode: 4,
+  refine: 64,
+  search: 1,
+};
+
+/** All parts on this thread, in their order. */
+export const alone: Share = function* (job, total, part) {
+  const items = PART_ITEMS[job.kind];
+  for (let first = 0; first < total; first += items) yield part(first, Math.min(total, first + items));
+};

@@ -1,0 +1,95 @@
+import type { BuildOptions, VectorIndexOptions, VectorSearchOptions } from '../index.js';
+import type { IndexState } from '../parallel.js';
+
+/** An index as it is handed from thread to thread: over a shared memory, or as the bytes of a snapshot. */
+export type Version =
+  | { state: IndexState; bytes?: undefined }
+  | { bytes: Uint8Array; maxBytes?: number; state?: undefined };
+
+/** What a pool asks of a worker. */
+export type Request =
+  /** Read this index from now on. */
+  | { kind: 'version'; version: Version; window?: [number, number] }
+  /** Call a method of it. */
+  | { kind: 'call'; id: number; method: string; args: unknown[] }
+  /** Take parts of a batch until there are no more. */
+  | { kind: 'batch'; id: number; batch: Batch }
+  /** Make the next version. */
+  | { kind: 'make'; id: number; make: Make; shared: boolean; from: Version | null; helpers: MessagePort[] }
+  /** Listen to the thread that makes the next version: it has parts to give away. */
+  | { kind: 'help'; port: MessagePort; thread: number }
+  | { kind: 'abort'; id: number; reason: ErrorLike };
+
+export type Make =
+  | { how: 'from'; vectors: Float32Array; options: VectorIndexOptions & BuildOptions }
+  | { how: 'load'; bytes: Uint8Array; limits: object | undefined }
+  | { how: 'build'; options: BuildOptions }
+  | { how: 'add' | 'remove' | 'update' | 'tune' | 'compact'; args: unknown[] };
+
+/** Queries and results over memory that all threads see. */
+export interface Batch {
+  queries: Float32Array;
+  dimensions: number;
+  options: VectorSearchOptions;
+  k: number;
+  /** Queries of a part. */
+  part: number;
+  /** The next part, by Atomics. */
+  next: Int32Array;
+  ids: Uint32Array;
+  distances: Float32Array;
+  counts: Uint32Array;
+  /** 1 for each query whose answer was capped. */
+  capped: Uint8Array;
+}
+
+/** What a worker answers. */
+export type Response =
+  | { kind: 'ready' }
+  | { kind: 'result'; id: number; result: unknown }
+  | { kind: 'made'; id: number; result: unknown; version: Version; about: About; windowBytes: number }
+  | { kind: 'progress'; id: number; progress: unknown }
+  | { kind: 'error'; id: number; error: ErrorLike };
+
+/** What is known of a version without asking a worker. */
+export interface About {
+  size: number;
+  dimensions: number;
+  metric: string;
+  storage: string;
+  cells: number;
+}
+
+/** An error with all that it carries; the class and own properties would be lost on the way. */
+export interface ErrorLike {
+  name: string;
+  message: string;
+  kind: 'TypeError' | 'RangeError' | 'Error';
+  properties: Record<string, unknown>;
+}
+
+export function packError(error: unknown): ErrorLike {
+  if (!(error instanceof Error)) {
+    const like = error as { name?: string; message?: string } | null;
+    return {
+      name: like?.name ?? 'Error',
+      message: String(like?.message ?? error),
+      kind: 'Error',
+      properties: {},
+    };
+  }
+  const kind =
+    error instanceof TypeError ? 'TypeError' : error instanceof RangeError ? 'RangeError' : 'Error';
+  const properties: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(error)) {
+    if (name !== 'name' && (typeof value === 'string' || typeof value === 'number')) properties[name] = value;
+  }
+  return { name: error.name, message: error.message, kind, properties };
+}
+
+export function unpackError({ name, message, kind, properties }: ErrorLike): Error {
+  const error = new { TypeError, RangeError, Error }[kind](message);
+  if (name !== error.name)
+    Object.defineProperty(error, 'name', { value: name, configurable: true, writable: true });
+  return Object.assign(error, properties);
+}

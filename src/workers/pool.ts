@@ -1,0 +1,569 @@
+import type {
+  AsyncOptions,
+  BuildOptions,
+  CappedBatch,
+  Metric,
+  Neighbors,
+  Progress,
+  SnapshotLimits,
+  Storage,
+  TuneOptions,
+  TuningReport,
+  VectorExplanation,
+  VectorIndexOptions,
+  VectorSearchOptions,
+} from '../index.js';
+import { canShare, checkAsync, failure, Windows } from '../parallel.js';
+import {
+  type About,
+  type Batch,
+  type Make,
+  packError,
+  type Request,
+  type Response,
+  unpackError,
+  type Version,
+} from './messages.js';
+import { startThread, type Thread, threadCount } from './threads.js';
+
+/** Queries that one thread takes of a batch at a time, and from how many on several threads share it. */
+const PART = 16;
+const LEAST_SHARED = 2 * PART;
+/** Places of a batch's results that the threads share; the index itself refuses more than 2^29. */
+const MOST_PLACES = 2 ** 29;
+/** A window grows as often as it takes, up to this. */
+const MOST_WINDOW_BYTES = 2 ** 31;
+
+/** How a pool runs. */
+export interface PoolOptions {
+  /** Threads; default: as many as the machine can run at a time. */
+  threads?: number;
+  /** Whether threads share one memory; default: where that is possible. `false`: each has a copy. */
+  shared?: boolean;
+  /** Makes a worker of the script `orthant/workers/worker.js`, where a bundler or a page needs a way of its own. */
+  worker?: () => unknown;
+}
+
+interface Call {
+  resolve(response: Response): void;
+  reject(error: unknown): void;
+  onProgress?: (progress: Progress) => void;
+}
+
+/** A thread and what it has been asked and not answered. */
+interface Member {
+  thread: Thread;
+  calls: Map<number, Call>;
+  isReady: boolean;
+  windowBytes: number;
+}
+
+/**
+ * A VectorIndex with threads: the same answers, from a promise, and many searches at a time.
+ *
+ * Where memory can be shared (Node; a page that is cross-origin isolated) all threads read one index over one memory, and
+ * build it together; elsewhere each has a copy. What is in an index never changes: a call that changes it makes the next
+ * version on a copy and hands it out, so a search sees all of a change or nothing, and a thread that dies leaves no half.
+ * The price is room for two versions, and a copy, for each change: add and remove many rows at a time.
+ *
+ * A thread that dies rejects the calls that it had (ERR_WORKER) and is replaced.
+ */
+export class WorkerPool {
+  /** Whether the threads share one memory. */
+  readonly isShared: boolean;
+  #members: Member[] = [];
+  #make: (() => unknown) | undefined;
+  #version: Version | null = null;
+  #windows: Windows | null = null;
+  #about: About | null = null;
+  #windowBytes = 0;
+  /** What an index may take; a snapshot does not tell. */
+  #maxBytes: number | undefined;
+  #nextId = 1;
+  /** The last change that was asked for: the next one waits for it. */
+  #changes: Promise<unknown> = Promise.resolve();
+  /** Ends the change under way, and the threads that are at it. */
+  #endChange: ((error: Error) => void) | null = null;
+  #changing: readonly Member[] = [];
+  /** Batches that are handed out in parts, which must all go to one version. */
+  #batches: Set<Promise<unknown>> = new Set();
+  #publishing: Promise<unknown> | null = null;
+  #end: Error | null = null;
+
+  private constructor(options: PoolOptions) {
+    const { threads = threadCount(), shared = canShare(), worker } = options;
+    if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
+      throw failure('ERR_ARGUMENT_RANGE', `threads: expected an integer from 1 to 1024, got ${threads}`);
+    if (shared && !canShare())
+      throw failure(
+        'ERR_ARGUMENT_RANGE',
+        'shared: expected a place where threads can share memory, got another',
+      );
+    this.isShared = shared;
+    this.#make = worker;
+    for (let i = 0; i < threads; i++) this.#start(i);
+  }
+
+  /**
+   * A pool with an index of these vectors: `VectorIndex.fromAsync`, by all threads. The vectors are copied at once.
+   *
+   * @param options those of VectorIndex.fromAsync and of the pool.
+   */
+  static async from(
+    vectors: Float32Array,
+    options: VectorIndexOptions & BuildOptions & AsyncOptions & PoolOptions,
+  ): Promise<WorkerPool> {
+    return WorkerPool.#open(options, (isShared) => {
+      const make: Make = { how: 'from', vectors: copyOf(vectors, isShared), options: plain(options) };
+      return [make, vectors instanceof Float32Array && !isShared ? [make.vectors.buffer] : []];
+    });
+  }
+
+  /**
+   * A pool with the index that `save` wrote, of a pool or of a VectorIndex.
+   *
+   * @throws as VectorIndex.load.
+   */
+  static async load(
+    bytes: Uint8Array,
+    options: SnapshotLimits & AsyncOptions & PoolOptions = {},
+  ): Promise<WorkerPool> {
+    return WorkerPool.#open(options, () => [{ how: 'load', bytes, limits: plain(options) }, []]);
+  }
+
+  static async #open(
+    options: AsyncOptions & PoolOptions & { maxBytes?: number },
+    prepare: (isShared: boolean) => [make: Make, transfer: object[]],
+  ): Promise<WorkerPool> {
+    checkAsync(options);
+    options.signal?.throwIfAborted();
+    const pool = new WorkerPool(options);
+    try {
+      const [make, transfer] = prepare(pool.isShared);
+      pool.#maxBytes = options.maxBytes;
+      await pool.#change(make, options, transfer);
+      return pool;
+    } catch (error) {
+      pool.dispose();
+      throw error;
+    }
+  }
+
+  /** Threads of the pool. */
+  get threads(): number {
+    return this.#members.length;
+  }
+
+  /** Number of rows, without those that were removed. */
+  get size(): number {
+    return this.#known.size;
+  }
+
+  /** Floats a vector. */
+  get dimensions(): number {
+    return this.#known.dimensions;
+  }
+
+  /** What "near" means. */
+  get metric(): Metric {
+    return this.#known.metric as Metric;
+  }
+
+  /** How rows are kept. */
+  get storage(): Storage {
+    return this.#known.storage as Storage;
+  }
+
+  /** Cells of the Voronoi hash. */
+  get cells(): number {
+    return this.#known.cells;
+  }
+
+  /** As VectorIndex.search, on the thread with the fewest calls. */
+  search(query: Float32Array, options?: VectorSearchOptions): Promise<Neighbors> {
+    return this.#call('search', [query, options]) as Promise<Neighbors>;
+  }
+
+  /** As VectorIndex.explain. */
+  explain(query: Float32Array, options?: VectorSearchOptions & { id?: number }): Promise<VectorExplanation> {
+    return this.#call('explain', [query, options]) as Promise<VectorExplanation>;
+  }
+
+  /** As VectorIndex.vector. */
+  vector(id: number): Promise<Float32Array> {
+    return this.#call('vector', [id]) as Promise<Float32Array>;
+  }
+
+  /** As VectorIndex.has. */
+  has(id: number): Promise<boolean> {
+    return this.#call('has', [id]) as Promise<boolean>;
+  }
+
+  /** As VectorIndex.searchBatch, by all threads: each takes a few queries at a time until there are no more. */
+  async searchBatch(queries: Float32Array, options: VectorSearchOptions = {}): Promise<CappedBatch> {
+    const { dimensions } = this.#known;
+    const k = options?.k ?? 10;
+    const count = queries instanceof Float32Array ? queries.length / dimensions : 0;
+    const isPlain = Number.isInteger(count) && Number.isInteger(k) && k > 0 && count * k <= MOST_PLACES;
+    const whole = (): Promise<CappedBatch> =>
+      this.#call('searchBatch', [queries, options]) as Promise<CappedBatch>;
+    // Anything out of the ordinary goes to the index itself, which has the right word for it.
+    if (!isPlain || count < LEAST_SHARED || this.#members.length === 1) return whole();
+    try {
+      if (this.isShared) return await this.#searchTogether(queries, options, count, k);
+      while (this.#publishing) await this.#publishing;
+      const found = this.#searchParts(queries, options, count, k);
+      const ended = found.catch(() => {});
+      this.#batches.add(ended);
+      try {
+        return await found;
+      } finally {
+        this.#batches.delete(ended);
+      }
+    } catch (error) {
+      if ((error as { code?: string }).code === 'ERR_WORKER') throw error;
+      return whole(); // the rows that an error names are then those of the whole batch
+    }
+  }
+
+  async #searchTogether(
+    queries: Float32Array,
+    options: VectorSearchOptions,
+    count: number,
+    k: number,
+  ): Promise<CappedBatch> {
+    const batch: Batch = {
+      queries: copyOf(queries, true),
+      dimensions: this.#known.dimensions,
+      ...{ options, k, part: PART },
+      next: new Int32Array(new SharedArrayBuffer(4)),
+      ids: new Uint32Array(new SharedArrayBuffer(count * k * 4)),
+      distances: new Float32Array(new SharedArrayBuffer(count * k * 4)),
+      counts: new Uint32Array(new SharedArrayBuffer(count * 4)),
+      capped: new Uint8Array(new SharedArrayBuffer(count)),
+    };
+    try {
+      await Promise.all(
+        this.#members.map((member) => this.#post(member, (id) => ({ kind: 'batch', id, batch }))),
+      );
+    } catch (error) {
+      // The part that found no room is lost with what it had taken: all of the batch again.
+      if (!this.#members.map((member) => this.#widen(member, error)).includes(true)) throw error;
+      return this.#searchTogether(queries, options, count, k);
+    }
+    const { ids, distances, counts, capped } = batch;
+    const found: CappedBatch = { ids: ids.slice(), distances: distances.slice(), counts: counts.slice() };
+    if (capped.includes(1)) found.capped = capped.slice();
+    return found;
+  }
+
+  async #searchParts(
+    queries: Float32Array,
+    options: VectorSearchOptions,
+    count: number,
+    k: number,
+  ): Promise<CappedBatch> {
+    const { dimensions } = this.#known;
+    const found: CappedBatch = {
+      ids: new Uint32Array(count * k),
+      distances: new Float32Array(count * k),
+      counts: new Uint32Array(count),
+    };
+    const part = Math.max(PART, Math.ceil(count / (8 * this.#members.length)));
+    let next = 0;
+    // Two parts ahead for each thread, so that none waits for this one.
+    const take = async (member: Member): Promise<void> => {
+      while (next < count) {
+        const first = next;
+        const end = Math.min(count, first + part);
+        next = end;
+        const args = [queries.slice(first * dimensions, end * dimensions), options];
+        const some = (await this.#ask(member, (id) => ({ kind: 'call', id, method: 'searchBatch', args })))
+          .result as CappedBatch;
+        found.ids.set(some.ids, first * k);
+        found.distances.set(some.distances, first * k);
+        found.counts.set(some.counts, first);
+        if (some.capped) {
+          found.capped ??= new Uint8Array(count);
+          found.capped.set(some.capped, first);
+        }
+      }
+    };
+    await Promise.all(this.#members.flatMap((member) => [take(member), take(member)]));
+    return found;
+  }
+
+  /** As VectorIndex.add: resolves with the first new id once every later search knows the rows. Copies the index. */
+  add(vectors: Float32Array): Promise<number> {
+    return this.#changed({ how: 'add', args: [copyOf(vectors, this.isShared)] }) as Promise<number>;
+  }
+
+  /** As VectorIndex.remove. Copies the index. */
+  remove(ids: number | ArrayLike<number>): Promise<number> {
+    return this.#changed({ how: 'remove', args: [ids] }) as Promise<number>;
+  }
+
+  /** As VectorIndex.update. Copies the index. */
+  async update(id: number, vector: Float32Array): Promise<void> {
+    await this.#changed({ how: 'update', args: [id, copyOf(vector, this.isShared)] });
+  }
+
+  /** As VectorIndex.compact. */
+  compact(): Promise<{ rows: number; bytes: number }> {
+    return this.#changed({ how: 'compact', args: [] }) as Promise<{ rows: number; bytes: number }>;
+  }
+
+  /** As VectorIndex.tune. */
+  tune(options: TuneOptions = {}): Promise<TuningReport> {
+    return this.#changed({ how: 'tune', args: [options] }) as Promise<TuningReport>;
+  }
+
+  /**
+   * As VectorIndex.buildAsync, by all threads where they share a memory. Searches are answered from the index as it was
+   * until the new one takes its place; those on the thread that leads the build wait a little longer.
+   */
+  async build(options: BuildOptions & AsyncOptions = {}): Promise<void> {
+    await this.#changed({ how: 'build', options: plain(options) }, options);
+  }
+
+  /** The bytes that VectorIndex.save gives. */
+  save(): Promise<Uint8Array> {
+    return this.#call('save', []) as Promise<Uint8Array>;
+  }
+
+  /** Ends all threads at once. Calls that wait reject (ERR_DISPOSED), as does any later one. */
+  dispose(): void {
+    this.#stop(failure('ERR_DISPOSED', 'pool: expected a live pool, got a disposed one'));
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #stop(error: Error): void {
+    if (this.#end) return;
+    this.#end = error;
+    this.#endChange?.(error);
+    for (const { thread, calls } of this.#members) {
+      thread.end();
+      for (const call of calls.values()) call.reject(error);
+      calls.clear();
+    }
+    this.#version = null;
+    this.#windows = null;
+  }
+
+  get #known(): About {
+    if (this.#end) throw this.#end;
+    return this.#about as About;
+  }
+
+  #start(place: number): void {
+    const member: Member = {
+      thread: startThread(
+        {
+          message: (data) => this.#receive(member, data as Response),
+          crash: (error) => this.#replace(place, member, error),
+        },
+        this.#make,
+      ),
+      calls: new Map(),
+      isReady: false,
+      windowBytes: 0,
+    };
+    this.#members[place] = member;
+  }
+
+  #replace(place: number, member: Member, cause: Error): void {
+    if (this.#end || this.#members[place] !== member) return;
+    const message = `worker: expected it to answer, got its end: ${cause.message}`;
+    const error = Object.assign(failure('ERR_WORKER', message), { cause });
+    if (!member.isReady) {
+      // It never ran: another would fare no better.
+      this.#stop(error);
+      return;
+    }
+    this.#start(place);
+    // A build may wait for parts that this one had taken.
+    if (this.#changing.includes(member)) this.#endChange?.(error);
+    for (const call of member.calls.values()) call.reject(error);
+    if (this.#version) this.#tell(place);
+  }
+
+  #receive(member: Member, response: Response): void {
+    if (response.kind === 'ready') {
+      member.isReady = true;
+      return;
+    }
+    const call = member.calls.get(response.id);
+    if (call === undefined) return;
+    if (response.kind === 'progress') {
+      try {
+        call.onProgress?.(response.progress as Progress);
+      } catch (error) {
+        call.reject(error);
+      }
+      return;
+    }
+    member.calls.delete(response.id);
+    if (response.kind === 'error') call.reject(unpackError(response.error));
+    else call.resolve(response);
+  }
+
+  /** Sends the present version to a thread, with a window of its own. */
+  #tell(place: number): void {
+    const member = this.#members[place];
+    const version = this.#version as Version;
+    member.windowBytes = Math.max(member.windowBytes, this.#windowBytes);
+    const window = this.#windows?.reserve(place, member.windowBytes);
+    this.#send(member, { kind: 'version', version, window });
+  }
+
+  #send(member: Member, request: Request, transfer: readonly object[] = []): void {
+    try {
+      member.thread.post(request, transfer);
+    } catch (error) {
+      const message = `arguments: expected what can be sent to a worker (no functions, live arrays), got ${(error as Error).message}`;
+      throw Object.assign(new TypeError(message), { code: 'ERR_ARGUMENT_TYPE' });
+    }
+  }
+
+  /** Asks a thread; a window that turns out too small is made larger, and it is asked again. */
+  async #ask(
+    member: Member,
+    request: (id: number) => Request,
+  ): Promise<Extract<Response, { kind: 'result' }>> {
+    for (;;) {
+      if (this.#end) throw this.#end;
+      try {
+        return (await this.#post(member, request)) as Extract<Response, { kind: 'result' }>;
+      } catch (error) {
+        if (!this.#widen(member, error)) throw error;
+      }
+    }
+  }
+
+  /** Gives a thread a larger window if too small a one was the cause of an error; whether it did. */
+  #widen(member: Member, error: unknown): boolean {
+    const { code, needed } = error as { code?: string; needed?: number };
+    const place = this.#members.indexOf(member);
+    if (code !== 'ERR_OUT_OF_MEMORY' || this.#windows === null || place < 0) return false;
+    const bytes = Math.max(2 * member.windowBytes, member.windowBytes + 2 * (needed ?? 0));
+    if (bytes > MOST_WINDOW_BYTES) return false;
+    member.windowBytes = bytes;
+    this.#tell(place);
+    return true;
+  }
+
+  #post(
+    member: Member,
+    request: (id: number) => Request,
+    onProgress?: Call['onProgress'],
+    transfer?: readonly object[],
+  ): Promise<Response> {
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      member.calls.set(id, { resolve, reject, onProgress });
+      try {
+        this.#send(member, request(id), transfer);
+      } catch (error) {
+        member.calls.delete(id);
+        reject(error);
+      }
+    });
+  }
+
+  async #call(method: string, args: unknown[]): Promise<unknown> {
+    if (this.#end) throw this.#end;
+    const member = this.#members.reduce((a, b) => (b.calls.size < a.calls.size ? b : a));
+    return (await this.#ask(member, (id) => ({ kind: 'call', id, method, args }))).result;
+  }
+
+  /** A change waits for those before it, whatever became of them. */
+  #changed(make: Make, options: AsyncOptions = {}): Promise<unknown> {
+    const run = (): Promise<unknown> => this.#change(make, options);
+    const changed = this.#changes.then(run, run);
+    this.#changes = changed.catch(() => {});
+    return changed;
+  }
+
+  /** Has a thread make the next version, and hands it to all. */
+  async #change(make: Make, options: AsyncOptions, transfer: readonly object[] = []): Promise<unknown> {
+    checkAsync(options);
+    const { signal, onProgress } = options;
+    signal?.throwIfAborted();
+    if (this.#end) throw this.#end;
+    const [leader, ...others] = [...this.#members].sort((a, b) => a.calls.size - b.calls.size);
+    const helpers = this.isShared && (make.how === 'from' || make.how === 'build') ? others : [];
+    const channels = helpers.map(() => new MessageChannel());
+    helpers.forEach((member, thread) => {
+      const port = channels[thread].port1;
+      this.#send(member, { kind: 'help', port, thread }, [port]);
+    });
+    let id = 0;
+    const ports = channels.map(({ port2 }) => port2);
+    const giveUp = (reason: unknown): void => {
+      const call = leader.calls.get(id);
+      if (call === undefined) return;
+      leader.calls.delete(id);
+      if (!this.#end && this.#members.includes(leader))
+        this.#send(leader, { kind: 'abort', id, reason: packError(reason) });
+      call.reject(reason);
+    };
+    const abort = (): void => giveUp(signal?.reason);
+    this.#endChange = giveUp;
+    this.#changing = [leader, ...helpers];
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      const request = (given: number): Request => {
+        id = given;
+        return { kind: 'make', id, make, shared: this.isShared, from: this.#version, helpers: ports };
+      };
+      const made = await this.#post(leader, request, onProgress, [...transfer, ...ports]);
+      const { version, about, windowBytes, result } = made as Extract<Response, { kind: 'made' }>;
+      const windows = version.state ? new Windows(version.state) : null;
+      this.#changing = [];
+      while (this.#batches.size > 0) {
+        this.#publishing = Promise.all(this.#batches);
+        await this.#publishing;
+      }
+      this.#publishing = null;
+      if (this.#end) throw this.#end;
+      this.#version = version.state ? version : { ...version, maxBytes: this.#maxBytes };
+      this.#windows = windows;
+      this.#about = about;
+      this.#windowBytes = windowBytes;
+      for (let place = 0; place < this.#members.length; place++) this.#tell(place);
+      return result;
+    } finally {
+      this.#endChange = null;
+      this.#changing = [];
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+}
+
+/** A copy on a buffer of its own: what is sent is the whole buffer, however little of it a view shows. */
+function copyOf(vectors: Float32Array, isShared: boolean): Float32Array {
+  if (!(vectors instanceof Float32Array)) return vectors; // the index says what is wrong with it
+  if (!isShared) return vectors.slice();
+  const copy = new Float32Array(new SharedArrayBuffer(vectors.byteLength));
+  copy.set(vectors);
+  return copy;
+}
+
+/** Options without what is for this thread only. */
+function plain<Options extends AsyncOptions & PoolOptions>(
+  options: Options,
+): Omit<Options, keyof AsyncOptions | keyof PoolOptions> {
+  const {
+    onProgress: _,
+    signal: _signal,
+    sliceMs: _ms,
+    threads: _n,
+    shared: _shared,
+    worker: _worker,
+    ...rest
+  } = options;
+  return rest;
+}

@@ -1,0 +1,206 @@
+// The script of a pool's worker.
+import {
+  attach,
+  copyShared,
+  finishInSlices,
+  helpBuild,
+  openShared,
+  type SharedJob,
+  shareBuild,
+  stateOf,
+  Turn,
+  toShared,
+  VectorIndex,
+  windowBytes,
+} from '../parallel.js';
+import {
+  type Batch,
+  type Make,
+  packError,
+  type Request,
+  type Response,
+  unpackError,
+  type Version,
+} from './messages.js';
+import { type Port, workerThreads } from './threads.js';
+
+/** Milliseconds after which a thread that helps looks for other calls. */
+const HELP_MS = 20;
+/** Milliseconds between two reports of progress. */
+const REPORT_MS = 20;
+/** Neighbors that a fresh window has room for; more makes the pool give a larger one. */
+const USUAL_K = 100;
+
+const port = (workerThreads()?.parentPort ?? globalThis) as Port;
+const aborts = new Map<number, AbortController>();
+let index: VectorIndex | undefined;
+/** Why there is no index, where the last version could not be opened. */
+let failed: unknown;
+
+function answer(response: Response, transfer: readonly object[] = []): void {
+  port.postMessage(response, transfer);
+}
+
+port.onmessage = ({ data }) => {
+  const request = data as Request;
+  if (request.kind === 'version') read(request.version, request.window);
+  else if (request.kind === 'abort') aborts.get(request.id)?.abort(unpackError(request.reason));
+  else if (request.kind === 'help') help(request.port, request.thread);
+  else if (request.kind === 'make') void make(request);
+  else {
+    const { id } = request;
+    try {
+      if (failed !== undefined) throw failed;
+      const result =
+        request.kind === 'batch' ? searchParts(request.batch) : call(request.method, request.args);
+      answer({ kind: 'result', id, result });
+    } catch (error) {
+      answer({ kind: 'error', id, error: packError(error) });
+    }
+  }
+};
+answer({ kind: 'ready' });
+
+function read(version: Version, window?: [number, number]): void {
+  failed = undefined;
+  index = undefined; // before the next one is opened: there may be no room for both
+  try {
+    index = open(version, window);
+  } catch (error) {
+    failed = error;
+  }
+}
+
+function open(version: Version, window?: [number, number]): VectorIndex {
+  if (version.state) return attach(version.state, window);
+  const { bytes, maxBytes } = version;
+  return VectorIndex.load(bytes, maxBytes === undefined ? undefined : { maxBytes });
+}
+
+function call(method: string, args: unknown[]): unknown {
+  return (index as unknown as Record<string, (...args: unknown[]) => unknown>)[method](...args);
+}
+
+function searchParts({
+  queries,
+  dimensions,
+  options,
+  k,
+  part,
+  next,
+  ids,
+  distances,
+  counts,
+  capped,
+}: Batch): void {
+  for (;;) {
+    const first = Atomics.add(next, 0, 1) * part;
+    if (first >= counts.length) return;
+    const end = Math.min(counts.length, first + part);
+    const found = (index as VectorIndex).searchBatch(
+      queries.subarray(first * dimensions, end * dimensions),
+      options,
+    );
+    ids.set(found.ids, first * k);
+    distances.set(found.distances, first * k);
+    counts.set(found.counts, first);
+    if (found.capped) capped.set(found.capped, first);
+  }
+}
+
+/** Takes parts of the jobs of another thread's build, with calls to this one in between. */
+function help(from: MessagePort, thread: number): void {
+  const waiting: SharedJob[] = [];
+  let isBusy = false;
+  const work = async (): Promise<void> => {
+    isBusy = true;
+    const turn = new Turn();
+    for (let job = waiting.shift(); job; job = waiting.shift()) {
+      let end = performance.now() + HELP_MS;
+      for (const _ of helpBuild(job, thread)) {
+        if (performance.now() < end) continue;
+        await turn.pass();
+        end = performance.now() + HELP_MS;
+      }
+    }
+    turn.close();
+    isBusy = false;
+  };
+  from.onmessage = ({ data }) => {
+    if (data === null) {
+      from.close();
+      return;
+    }
+    waiting.push(data as SharedJob);
+    if (!isBusy) work().catch(() => {}); // the thread that builds has been told by the job's counters
+  };
+}
+
+async function make(request: Extract<Request, { kind: 'make' }>): Promise<void> {
+  const { id, shared, from, helpers } = request;
+  const controller = new AbortController();
+  aborts.set(id, controller);
+  let reported = 0;
+  const options = {
+    signal: controller.signal,
+    onProgress(progress: { done: number; total: number }): void {
+      const now = performance.now();
+      if (progress.done < progress.total && now < reported + REPORT_MS) return;
+      reported = now;
+      answer({ kind: 'progress', id, progress });
+    },
+  };
+  try {
+    const { made, result } = await next(request.make, shared, from, options, helpers);
+    const { size, dimensions, metric, storage, cells } = made;
+    const version: Version = shared ? { state: stateOf(made) } : { bytes: made.save() };
+    answer(
+      {
+        ...{ kind: 'made', id, result, version },
+        about: { size, dimensions, metric, storage, cells },
+        windowBytes: windowBytes(made, USUAL_K),
+      },
+      version.bytes ? [version.bytes.buffer] : [],
+    );
+  } catch (error) {
+    answer({ kind: 'error', id, error: packError(error) });
+  } finally {
+    aborts.delete(id);
+    for (const helper of helpers) {
+      helper.postMessage(null);
+      helper.close();
+    }
+  }
+}
+
+/** The next version of an index: a new one, or a copy of the present one with a change. */
+async function next(
+  make: Make,
+  shared: boolean,
+  from: Version | null,
+  options: { signal: AbortSignal; onProgress(progress: { done: number; total: number }): void },
+  helpers: MessagePort[],
+): Promise<{ made: VectorIndex; result: unknown }> {
+  const tell = (job: SharedJob): void => {
+    for (const helper of helpers) helper.postMessage(job);
+  };
+  if (make.how === 'from') {
+    const made = shared ? openShared(make.options) : new VectorIndex(make.options);
+    if (shared) shareBuild(made, helpers.length, tell);
+    await finishInSlices(made.take(make.vectors, make.options), options);
+    return { made, result: undefined };
+  }
+  if (make.how === 'load') {
+    const loaded = VectorIndex.load(make.bytes, make.limits);
+    return { made: shared ? await finishInSlices(toShared(loaded), options) : loaded, result: undefined };
+  }
+  const version = from as Version;
+  const made = version.state ? await finishInSlices(copyShared(version.state), options) : open(version);
+  if (make.how === 'build') {
+    if (shared) shareBuild(made, helpers.length, tell);
+    await finishInSlices(made.rebuild(make.options), options);
+    return { made, result: undefined };
+  }
+  const change = (made as unknown as Record<string, (...args: unknown[]) => unknown>)[make.how];
+  return { made, result: change.apply(made, make.args) };
+}

@@ -1,0 +1,280 @@
+import { Worker } from 'node:worker_threads';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { Progress } from '../src/progress.js';
+import { VectorIndex } from '../src/vector-index.js';
+import type { WorkerPool as Pool, PoolOptions } from '../src/workers/index.js';
+import { METRICS } from './answers.js';
+import { clumpedRows, rowAt } from './data.js';
+
+// As it is shipped: a worker's script must be JavaScript.
+const dist = new URL('../dist/workers/', import.meta.url);
+const { WorkerPool } = (await import(`${dist}index.js`)) as typeof import('../src/workers/index.js');
+
+const dimensions = 20;
+const rows = clumpedRows(3000, dimensions, 40, 0.4, 1);
+const few = rows.subarray(0, 600 * dimensions);
+const queries = clumpedRows(150, dimensions, 40, 0.4, 5);
+const query = rowAt(queries, 0, dimensions);
+
+const pools: Pool[] = [];
+async function open(options: PoolOptions & { vectors?: Float32Array } = {}): Promise<Pool> {
+  const { vectors = few, ...others } = options;
+  const pool = await WorkerPool.from(vectors, { dimensions, threads: 2, ...others });
+  pools.push(pool);
+  return pool;
+}
+
+/** A pool whose workers can be ended from outside. */
+async function openWithHandles(
+  shared: boolean,
+  vectors?: Float32Array,
+): Promise<{ pool: Pool; workers: Worker[] }> {
+  const workers: Worker[] = [];
+  const worker = (): Worker => {
+    workers.push(new Worker(new URL('worker.js', dist)));
+    return workers[workers.length - 1];
+  };
+  return { pool: await open({ shared, worker, vectors }), workers };
+}
+
+afterEach(() => {
+  for (const pool of pools.splice(0)) pool.dispose();
+});
+
+describe.each([true, false])('a pool (over one memory: %s)', (shared) => {
+  it.each(METRICS)('gives the bytes and answers of an index without threads (%s)', async (metric) => {
+    const index = VectorIndex.from(rows, { dimensions, metric });
+    for (const threads of [1, 3]) {
+      const pool = await WorkerPool.from(rows, { dimensions, metric, threads, shared });
+      pools.push(pool);
+      expect(pool.isShared).toBe(shared);
+      expect([pool.size, pool.cells, pool.metric, pool.threads]).toEqual([
+        3000,
+        index.cells,
+        metric,
+        threads,
+      ]);
+      expect(await pool.save()).toEqual(index.save());
+      expect(await pool.search(query, { k: 7 })).toEqual(index.search(query, { k: 7 }));
+      for (const options of [{}, { k: 3, recall: 0.99 }, { exact: true }, { probes: 2, epsilon: 1 }])
+        expect(await pool.searchBatch(queries, options)).toEqual(index.searchBatch(queries, options));
+    }
+  });
+
+  it('builds rows of 8-bit integers, and the second stage, to the same bytes', async () => {
+    const options = { dimensions, storage: 'int8', refine: true, cells: 70 } as const;
+    const pool = await WorkerPool.from(rows, { ...options, threads: 3, shared });
+    pools.push(pool);
+    expect(await pool.save()).toEqual(VectorIndex.from(rows, options).save());
+  });
+
+  it('builds long rows by principal components to the same bytes', async () => {
+    const long = clumpedRows(2100, 300, 20, 0.4, 3);
+    const options = { dimensions: 300, principal: true, tune: false };
+    const pool = await WorkerPool.from(long, { ...options, threads: 2, shared });
+    pools.push(pool);
+    expect(await pool.save()).toEqual(VectorIndex.from(long, options).save());
+  });
+
+  it('finds far more neighbors than a thread has room for at first', async () => {
+    const pool = await open({ shared, vectors: rows });
+    const index = VectorIndex.from(rows, { dimensions });
+    expect(await pool.search(query, { k: 3000, exact: true })).toEqual(
+      index.search(query, { k: 3000, exact: true }),
+    );
+    expect(await pool.searchBatch(queries, { k: 2500 })).toEqual(index.searchBatch(queries, { k: 2500 }));
+  });
+
+  it('changes as an index does, in the order of the calls', async () => {
+    const pool = await open({ shared });
+    const index = VectorIndex.from(few, { dimensions });
+    const more = rows.subarray(600 * dimensions, 2600 * dimensions);
+    const changes = [
+      pool.add(more),
+      pool.remove([0, 3, 2000]),
+      pool.remove(5),
+      pool.update(7, query),
+    ] as const;
+    expect(await Promise.all(changes)).toEqual([600, 3, 1, undefined]);
+    index.add(more);
+    index.remove([0, 3, 2000, 5]);
+    index.update(7, query);
+    expect(pool.size).toBe(index.size);
+    expect(await pool.searchBatch(queries)).toEqual(index.searchBatch(queries));
+    expect(await pool.has(3)).toBe(false);
+    expect(await pool.vector(7)).toEqual(query);
+    await pool.build();
+    index.build();
+    expect(await pool.searchBatch(queries)).toEqual(index.searchBatch(queries));
+    expect(await pool.tune({ recall: 0.8 })).toEqual(index.tune({ recall: 0.8 }));
+    expect(await pool.searchBatch(queries, { recall: 0.8 })).toEqual(
+      index.searchBatch(queries, { recall: 0.8 }),
+    );
+    expect((await pool.compact()).rows).toBe(0);
+    expect(await pool.add(few)).toBe(2600);
+    expect(index.add(few)).toBe(2600);
+    expect(await pool.save()).toEqual(index.save());
+  });
+
+  it('is loaded from the bytes of an index', async () => {
+    const index = VectorIndex.from(rows, { dimensions });
+    const pool = await WorkerPool.load(index.save(), { threads: 2, shared });
+    pools.push(pool);
+    expect(await pool.searchBatch(queries)).toEqual(index.searchBatch(queries));
+    await expect(WorkerPool.load(index.save().subarray(1), { threads: 1, shared })).rejects.toMatchObject({
+      name: 'SnapshotError',
+      code: 'ERR_SNAPSHOT',
+      reason: 'format',
+    });
+  });
+
+  it('shows a search all of a change or nothing', async () => {
+    const pool = await open({ shared });
+    // Twenty rows at the query: an answer has all of those that a change brought or took, or none.
+    const block = Float32Array.from({ length: 20 * dimensions }, (_, i) => query[i % dimensions]);
+    let isOver = false;
+    const seen = new Set<number>();
+    const look = (async () => {
+      while (!isOver) {
+        const batch = await pool.searchBatch(
+          new Float32Array(64 * dimensions).map((_, i) => query[i % dimensions]),
+          {
+            k: 20,
+            exact: true,
+          },
+        );
+        const found = Array.from({ length: 64 }, (_, i) => {
+          const distances = batch.distances.subarray(i * 20, (i + 1) * 20);
+          return distances.filter((distance) => distance === 0).length;
+        });
+        expect(new Set(found).size).toBe(1);
+        seen.add(found[0]);
+      }
+    })();
+    for (let i = 0; i < 6; i++) {
+      const first = await pool.add(block);
+      await pool.remove(Array.from({ length: 20 }, (_, j) => first + j));
+    }
+    isOver = true;
+    await look;
+    expect([...seen].every((count) => count === 0 || count === 20)).toBe(true);
+  });
+
+  it('answers searches while it builds, from the index as it was', async () => {
+    const pool = await open({ shared, vectors: rows });
+    const before = await pool.search(query, { k: 5 });
+    let isBuilt = false;
+    const building = pool.build({ cells: 7 }).then(() => {
+      isBuilt = true;
+    });
+    let during = 0;
+    while (!isBuilt) {
+      expect(await pool.search(query, { k: 5 })).toEqual(before);
+      during++;
+      if (pool.cells === 7) break;
+    }
+    await building;
+    expect(during).toBeGreaterThan(1);
+    expect(pool.cells).toBe(7);
+  });
+
+  it('reports progress, and obeys a signal within 50 ms, the index as it was', async () => {
+    const pool = await open({ shared, vectors: rows });
+    const before = await pool.save();
+    const phases = new Set<string>();
+    await pool.build({ onProgress: ({ phase }: Progress) => phases.add(phase) });
+    expect([...phases]).toEqual(expect.arrayContaining(['train', 'assign', 'encode', 'tune']));
+    const controller = new AbortController();
+    const building = pool.build({ cells: 3, signal: controller.signal });
+    setTimeout(() => controller.abort(new Error('enough')), 15);
+    await expect(building).rejects.toThrow('enough');
+    expect(await pool.save()).toEqual(before);
+    expect(await pool.add(query)).toBe(3000);
+    await expect(
+      WorkerPool.from(rows, { dimensions, shared, signal: AbortSignal.abort() }),
+    ).rejects.toMatchObject({
+      name: 'AbortError',
+    });
+  });
+
+  it('rejects the calls of a worker that dies, replaces it, and keeps the index', async () => {
+    const { pool, workers } = await openWithHandles(shared, rows);
+    const before = await pool.searchBatch(queries);
+    const saved = await pool.save();
+    let all = 0;
+    for (const place of [0, 1, 2, 3]) {
+      const started = workers.length;
+      const asked = Array.from({ length: 8 }, () => pool.search(query, { k: 5 }));
+      const building = pool.build({ cells: 9 });
+      setTimeout(() => workers[place].terminate(), 5 * place);
+      const results = await Promise.allSettled([...asked, building]);
+      const failed = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+      for (const error of failed) expect(error).toMatchObject({ code: 'ERR_WORKER' });
+      all += failed.length;
+      expect(workers.length).toBe(started + 1);
+      expect(await pool.save()).toEqual(saved);
+      expect(await pool.searchBatch(queries)).toEqual(before);
+    }
+    expect(all).toBeGreaterThan(0);
+  });
+
+  it('passes on the errors of the index, with kind, code and the row of the whole batch', async () => {
+    const pool = await open({ shared });
+    const wrong = queries.slice();
+    wrong[140 * dimensions + 3] = Number.NaN;
+    await expect(pool.searchBatch(wrong)).rejects.toMatchObject({
+      name: 'RangeError',
+      code: 'ERR_NOT_FINITE',
+      message: expect.stringContaining('row 140, column 3'),
+    });
+    await expect(pool.searchBatch(queries, { k: 0 })).rejects.toThrow('k: expected an integer from 1');
+    await expect(pool.search(query.subarray(1))).rejects.toMatchObject({ code: 'ERR_LENGTH' });
+    await expect(pool.search('near' as never)).rejects.toBeInstanceOf(TypeError);
+    await expect(pool.add(queries.subarray(1))).rejects.toMatchObject({ code: 'ERR_LENGTH' });
+    await expect(pool.remove(99_999)).rejects.toMatchObject({ code: 'ERR_ARGUMENT_RANGE' });
+    await expect(pool.build({ cells: 0 })).rejects.toThrow('cells: expected');
+    await expect(pool.search(query, { filter: () => true } as never)).rejects.toMatchObject({
+      name: 'TypeError',
+      code: 'ERR_ARGUMENT_TYPE',
+    });
+    expect(await pool.add(query)).toBe(600);
+  });
+
+  it('refuses everything once it is disposed of', async () => {
+    const pool = await open({ shared });
+    const waiting = [pool.search(query), pool.add(few)];
+    pool.dispose();
+    pool.dispose();
+    for (const call of waiting) await expect(call).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
+    await expect(pool.search(query)).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
+    await expect(pool.searchBatch(queries)).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
+    await expect(pool.build()).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
+    expect(() => pool.size).toThrow('expected a live pool');
+  });
+
+  it('leaves out a change for which there is no room', async () => {
+    const pool = await WorkerPool.from(few, { dimensions, threads: 2, shared, maxBytes: 600_000 });
+    pools.push(pool);
+    const before = await pool.search(query);
+    const many = new Float32Array(20_000 * dimensions).fill(1);
+    await expect(pool.add(many)).rejects.toMatchObject({ code: 'ERR_OUT_OF_MEMORY' });
+    expect(await pool.search(query)).toEqual(before);
+    expect(pool.size).toBe(600);
+  });
+});
+
+describe('WorkerPool', () => {
+  it('refuses wrong numbers of threads', async () => {
+    for (const threads of [0, 1.5, '2', 5000])
+      await expect(WorkerPool.from(few, { dimensions, threads: threads as number })).rejects.toThrow(
+        `threads: expected an integer from 1 to 1024, got ${threads}`,
+      );
+  });
+
+  it('rejects, and ends, where the script of a worker cannot be loaded', async () => {
+    const worker = (): Worker => new Worker(new URL('no-such-script.js', dist));
+    await expect(WorkerPool.from(few, { dimensions, threads: 2, worker })).rejects.toMatchObject({
+      code: 'ERR_WORKER',
+    });
+  });
+});
