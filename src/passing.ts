@@ -5,7 +5,7 @@ import { cutAt, MAX_PLACES, type Neighbors } from './neighbors.js';
 import { finish, type Progress } from './progress.js';
 import { RandomGenerator } from './random.js';
 import { cellsFor, epsilonFor, measureReach, type Reach, slopesFor } from './reach.js';
-import type { Tunable } from './tuning.js';
+import { runOneByOne, type Tunable } from './tuning.js';
 
 /** How a search among passing rows is done. */
 export interface PassingSettings {
@@ -153,7 +153,7 @@ export class Passing {
   view(settings: PassingSettings | null, count: number): Tunable {
     const engine = this.#engine;
     const ids = engine.ids().filter((id) => this.passes(id));
-    return {
+    const view: Tunable = {
       size: ids.length,
       dims: engine.dims,
       stride: engine.stride,
@@ -168,7 +168,9 @@ export class Passing {
       cellsOfRows: () => engine.cellsOfRows(),
       cellOrder: (query) => engine.cellOrder(query),
       counters: () => engine.counters(),
+      runEach: (queries, k, how, step) => runOneByOne(view, queries, k, how, step),
     };
+    return view;
   }
 
   /** Whether the last search that went through the cells has scanned a cell. */

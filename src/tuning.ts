@@ -100,6 +100,27 @@ export interface Tunable {
   ): Generator<Progress, { ids: Uint32Array; counters: Counters[] }>;
 }
 
+/** `runEach` by `run`, on this thread. */
+export function* runOneByOne(
+  engine: Pick<Tunable, 'run' | 'runExact' | 'read' | 'counters'>,
+  queries: readonly Float32Array[],
+  k: number,
+  settings: Settings | null,
+  step: () => Progress,
+): Generator<Progress, { ids: Uint32Array; counters: Counters[] }> {
+  const ids = new Uint32Array(queries.length * k).fill(0xffffffff);
+  const found = neighbors(k);
+  const counters: Counters[] = [];
+  for (const [i, query] of queries.entries()) {
+    const count = settings ? engine.run(query, k, settings) : engine.runExact(query, k);
+    engine.read(count, found, 0);
+    ids.set(found.ids.subarray(0, count), i * k);
+    counters.push(engine.counters());
+    yield step();
+  }
+  return { ids, counters };
+}
+
 /** What one search did. */
 export interface Counters {
   cells: number;
