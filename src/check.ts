@@ -9,6 +9,7 @@ export type ErrorCode =
   | 'ERR_ARGUMENT_RANGE'
   | 'ERR_LENGTH'
   | 'ERR_NOT_FINITE'
+  | 'ERR_DUPLICATE_ID'
   | 'ERR_ZERO_VECTOR'
   | 'ERR_DETACHED'
   | 'ERR_DISPOSED'

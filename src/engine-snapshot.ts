@@ -18,6 +18,7 @@ import {
   writeSnapshot,
 } from './snapshot.js';
 import { keepFor, type TunedSetting } from './tuning.js';
+import { ID_KINDS, type IdKind, UserIds } from './user-ids.js';
 
 /** Sections, in the order of the file: docs/snapshot-format.md. */
 const PARAMETERS = 1;
@@ -35,7 +36,8 @@ const BLOCKS = 12;
 const REFINE = 13;
 const REFINE_NORMS = 14;
 const REMOVED = 15;
-const TAGS: readonly number[] = Array.from({ length: 15 }, (_, i) => i + 1);
+const USER_IDS = 16;
+const TAGS: readonly number[] = Array.from({ length: 16 }, (_, i) => i + 1);
 
 const PARAMETER_BYTES = 64;
 const TUNED_BYTES = 64;
@@ -54,8 +56,9 @@ type Tuned = ReadonlyMap<number, readonly TunedSetting[]>;
  * The snapshot of an engine and of what was tuned for it. Removed rows are compacted away first: then nothing of them is
  * in the bytes, and an index that is loaded is the one that was saved, place by place.
  */
-export function writeEngine(engine: Engine, tuned: Tuned): Writing {
+export function* writeEngine(engine: Engine, tuned: Tuned, userIds: UserIds | undefined): Writing {
   if (engine.rows.dead > 0) engine.compact();
+  const ids = userIds ? yield* userIds.encode(engine.ids()) : [];
   const { plan, rows, size, dims } = engine;
   const region = (tag: number, name: string, bytes: number): SectionSource => ({
     tag,
@@ -64,7 +67,7 @@ export function writeEngine(engine: Engine, tuned: Tuned): Writing {
   const slots = engine.usedSlots();
   const bytes = engine.bytesOf(size, slots);
   const sections = [
-    { tag: PARAMETERS, pieces: [parameters(engine)] },
+    { tag: PARAMETERS, pieces: [parameters(engine, userIds?.kind ?? 'row')] },
     { tag: TUNED, pieces: tuned.size === 0 ? [] : [tunedBytes(tuned)] },
     { tag: SLOTS, pieces: [new Uint8Array(slots.buffer)] },
     region(MEAN, 'mean', dims * 4),
@@ -79,14 +82,16 @@ export function writeEngine(engine: Engine, tuned: Tuned): Writing {
   // Without rows these are empty, and tell that there are such regions.
   sections.push(region(LENGTHS, 'lengths', size * 4));
   if (size > 0) sections.push({ tag: BLOCKS, pieces: engine.runs() });
-  sections.push(region(REFINE, 'refine', bytes.refine), region(REFINE_NORMS, 'refineNorms', size * 4), {
-    tag: REMOVED,
-    pieces: rows.idCount === size ? [] : [bitsOf(rows.idCount, (id) => !rows.has(id))],
-  });
-  return writeSnapshot('VectorIndex', sections, plan.memory, plan.kernels);
+  sections.push(
+    region(REFINE, 'refine', bytes.refine),
+    region(REFINE_NORMS, 'refineNorms', size * 4),
+    { tag: REMOVED, pieces: rows.idCount === size ? [] : [bitsOf(rows.idCount, (id) => !rows.has(id))] },
+    { tag: USER_IDS, pieces: ids },
+  );
+  yield* writeSnapshot('VectorIndex', sections, plan.memory, plan.kernels);
 }
 
-function parameters(engine: Engine): Uint8Array {
+function parameters(engine: Engine, idKind: IdKind): Uint8Array {
   const { plan, rows } = engine;
   const seed = seedBytes(engine.seed);
   const view = new DataView(new ArrayBuffer(PARAMETER_BYTES + seed.length));
@@ -105,6 +110,7 @@ function parameters(engine: Engine): Uint8Array {
   view.setFloat32(36, engine.isRefined ? plan.memory.f32[plan.word('RefineStep')] : 0, true);
   view.setFloat32(40, rows.squaredNorm, true);
   view.setUint32(44, rows.idCount - engine.size, true);
+  view.setUint32(48, ID_KINDS.indexOf(idKind), true);
   const bytes = new Uint8Array(view.buffer);
   bytes.set(seed, PARAMETER_BYTES);
   return bytes;
@@ -133,6 +139,7 @@ export class EngineSnapshot {
   readonly metric: Metric;
   readonly storage: Storage;
   readonly seed: bigint;
+  readonly idKind: IdKind;
   readonly maxBytes: number;
   #reader: SnapshotReader;
   #parameters: DataView;
@@ -157,7 +164,8 @@ export class EngineSnapshot {
     this.metric = METRICS[this.#integer('metric', 4, 0, METRICS.length - 1)];
     this.storage = STORAGES[this.#integer('storage', 8, 0, STORAGES.length - 1)];
     reader.limit('maxRows', reader.maxRows, this.#word(16));
-    for (let at = 48; at < PARAMETER_BYTES; at += 4) this.#integer('reserved word', at, 0, 0);
+    this.idKind = ID_KINDS[this.#integer('kind of ids', 48, 0, ID_KINDS.length - 1)];
+    for (let at = 52; at < PARAMETER_BYTES; at += 4) this.#integer('reserved word', at, 0, 0);
     this.seed = seedFrom(view, PARAMETER_BYTES);
     this.maxBytes = reader.maxBytes;
   }
@@ -167,8 +175,11 @@ export class EngineSnapshot {
     return this.#reader.within(make);
   }
 
-  /** Fills an empty engine of these parameters; returns what was tuned. Nothing is allocated that the bytes do not cover. */
-  *fill(engine: Engine): Reading<Map<number, TunedSetting[]>> {
+  /**
+   * Fills an empty engine of these parameters; returns what was tuned, and the user's ids if there are any. Nothing is
+   * allocated that the bytes do not cover.
+   */
+  *fill(engine: Engine): Reading<{ tuned: Map<number, TunedSetting[]>; userIds: UserIds | undefined }> {
     const reader = this.#reader;
     const { plan } = engine;
     const rows = this.#word(16);
@@ -228,6 +239,8 @@ export class EngineSnapshot {
     }
     if (gone > 0) reader.expectSection(REMOVED, Math.ceil(ids / 8));
     else expectContent(!reader.has(REMOVED), 'no removed ids', 'some');
+    const named = this.idKind !== 'row' && rows > 0;
+    expectContent(reader.has(USER_IDS) === named, named ? 'ids of the rows' : 'no ids of rows', 'others');
     if (rows === 0) expectContent(bytes.blocks === 0, 'no slots without rows', slots[0]);
     const lengths = reader.has(LENGTHS);
     engine.open({ rows, ids, slots, built, lengths, squaredNorm, refined, refineStep });
@@ -237,10 +250,13 @@ export class EngineSnapshot {
     }
     checksums.release();
     const removed = gone > 0 ? yield* this.#readRemoved(ids, gone) : undefined;
+    const names = named ? yield* reader.read(USER_IDS, reader.bytesOf(USER_IDS)) : undefined;
     yield* reader.close();
     const wrong = engine.settle(groups > 0, removed);
     expectContent(wrong === undefined, `${wrong}`, 'something else');
-    return tuned;
+    const userIds = this.idKind === 'row' ? undefined : new UserIds(this.idKind);
+    if (userIds && names) yield* userIds.decode(names, engine.ids());
+    return { tuned, userIds };
   }
 
   /** Which ids are those of removed rows. */

@@ -339,6 +339,18 @@ export class Engine implements Tunable {
     }
   }
 
+  /** Fails as `update` would for these rows of `vectors`, without changing anything. */
+  checkUpdates(vectors: Float32Array, places: readonly number[]): void {
+    const { dimensions } = this.rows;
+    this.rows.openChunk();
+    try {
+      for (const i of places)
+        this.rows.stage(vectors.subarray(i * dimensions, (i + 1) * dimensions), 'vectors', i);
+    } finally {
+      this.rows.closeChunk();
+    }
+  }
+
   #update(id: number, vector: Float32Array): void {
     const { plan } = this;
     const position = this.rows.position(id);

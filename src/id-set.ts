@@ -7,7 +7,7 @@ const MAX_IDS = 2 ** 32 - 1;
  * Which rows count: a function of the id; a bitmap (bit id & 7 of byte id >> 3; ids behind its end do not pass); or an
  * IdSet, the fastest, since an index keeps a copy for as long as the set stays the same.
  */
-export type Filter = ((id: number) => boolean) | Uint8Array | IdSet;
+export type Filter<Id = number> = ((id: Id) => boolean) | Uint8Array | IdSet;
 
 /** A filter as a function; `nameOf` gives what a function of the caller's is called with for a row. */
 export function testOf(

@@ -35,8 +35,10 @@ export { shingles } from './sets.js';
 export { SnapshotError, type SnapshotLimits, type SnapshotReason } from './snapshot.js';
 export type { Explanation, LshStats, QueryCaps, TableExplanation } from './tables.js';
 export type { Evaluation, Settings, TunedSetting, TuneOptions, TuningReport } from './tuning.js';
+export type { IdKind, IdOf, IdsOf, IdsOption, KindOf, Named } from './user-ids.js';
 export {
   type BuildOptions,
+  type FromOptions,
   type RadiusOptions,
   type RowExplanation,
   type VectorExplanation,

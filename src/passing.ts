@@ -62,7 +62,7 @@ export class Passing {
    * Takes a filter in for the searches that follow; returns how many ids pass, those of removed rows perhaps included.
    * `nameOf` gives what a function is called with for a row.
    */
-  take(filter: Filter, nameOf: (id: number) => unknown = (id) => id): number {
+  take(filter: Filter<never>, nameOf: (id: number) => unknown = (id) => id): number {
     const { plan, rows } = this.#engine;
     const isSet = filter instanceof IdSet;
     let bits: Uint8Array;

@@ -228,12 +228,15 @@ export class Rows {
     return removed.subarray(0, count);
   }
 
-  /** Checks a vector and brings it into the shape of the rows; returns its address, in `coming row`, for `replace`. */
-  stage(vector: Float32Array): number {
+  /**
+   * Checks a vector and brings it into the shape of the rows; returns its address, in `coming row`, for `replace`. `subject`
+   * and `row` are for the message of a refusal.
+   */
+  stage(vector: Float32Array, subject: string = 'vector', row: number = 0): number {
     const plan = this.#plan;
     const at = plan.reserve('coming row', this.stride * 4);
     this.#copy(vector, 0, 1, at);
-    this.#shape(at, 1, 0, 'vector');
+    this.#shape(at, 1, row, subject);
     if (this.metric === 'cosine') this.#reserveLengths(1);
     return at;
   }

@@ -59,6 +59,21 @@ import {
   Tuner,
   type TuningReport,
 } from './tuning.js';
+import {
+  checkDistinct,
+  checkIdArray,
+  checkIdCount,
+  checkIdsOption,
+  type IdKind,
+  type IdOf,
+  type IdsOf,
+  type IdsOption,
+  type KindOf,
+  type Named,
+  USER_ID_KINDS,
+  type UserId,
+  UserIds,
+} from './user-ids.js';
 
 const MAX_DIMENSIONS = 4096;
 const MAX_ROWS = 2 ** 32 - 2;
@@ -78,7 +93,7 @@ const TRIAL_ROWS = 3000;
 const TRIAL_CELLS = 24;
 
 /** Options of a new index. */
-export interface VectorIndexOptions {
+export interface VectorIndexOptions<Kind extends IdKind = 'row'> {
   /** Floats a vector, 1 to 4,096. */
   dimensions: number;
   /** `euclidean` (default), `cosine` or `inner-product`. */
@@ -90,8 +105,18 @@ export interface VectorIndexOptions {
   seed?: number | bigint | 'random';
   /** `f32` (default) keeps rows as given; `int8` keeps 8-bit integers only: a quarter of the memory, less recall. */
   storage?: Storage;
-  /** Bytes that the index may take, all told; default and most: 4 GiB. */
+  /** Bytes that the index may take, all told; default and most: 4 GiB. Ids of your own are outside of it. */
   maxBytes?: number;
+  /**
+   * Rows have ids of your own of this kind, each once: `string` (well-formed), `bigint` (-2^63 to 2^64 - 1) or `number`
+   * (finite). Without it row numbers are the ids. See VectorIndex.
+   */
+  ids?: Kind & ('string' | 'bigint' | 'number');
+}
+
+/** Options of an index of given vectors: `ids` are their ids, one a row (an array of strings, bigints or numbers). */
+export interface FromOptions<Ids extends IdsOption> extends Omit<VectorIndexOptions, 'ids'>, BuildOptions {
+  ids?: Ids;
 }
 
 /** Options of a build. */
@@ -109,7 +134,7 @@ export interface BuildOptions {
 }
 
 /** How one search is done. Without any of the last four, the tuned settings for `recall` are taken. */
-export interface VectorSearchOptions {
+export interface VectorSearchOptions<Kind extends IdKind = 'row'> {
   /** Neighbors wanted, 1 or more; default 10. */
   k?: number;
   /** Share of the true neighbors that should be found, 0 to 1; default 0.95. 1 is exact search. */
@@ -129,21 +154,22 @@ export interface VectorSearchOptions {
    */
   maxCandidates?: number;
   /**
-   * Only rows that pass are neighbors: a function of the id, a bitmap (bit id & 7 of byte id >> 3) or an IdSet. A function
+   * Only rows that pass are neighbors: a function of the id, a bitmap (bit row & 7 of byte row >> 3) or an IdSet. A function
    * is called once for every row and search (once for a whole batch): keep an `IdSet.where(n, …)` where it is used again.
-   * With a filter, `patience` does not count.
+   * It gets ids of your own where the index has them; bitmaps and sets are always of row numbers. With a filter,
+   * `patience` does not count.
    */
-  filter?: Filter;
+  filter?: Filter<IdOf<Kind>>;
 }
 
 /** How a search for everything within a distance is done. */
-export interface RadiusOptions {
+export interface RadiusOptions<Kind extends IdKind = 'row'> {
   /** Share of the rows within the distance that should be found, 0 to 1; default 0.95. 1 is exact search. */
   recall?: number;
   /** Every row is compared. */
   exact?: boolean;
   /** As for search. */
-  filter?: Filter;
+  filter?: Filter<IdOf<Kind>>;
 }
 
 /** How a join finds the neighbors of each row, as a search does, and how its pages come. */
@@ -184,7 +210,10 @@ export interface VectorExplanation extends Neighbors {
 
 /** Where one row stood in one search. */
 export interface RowExplanation extends RowTrace {
+  /** The row's number. */
   id: number;
+  /** Its id, in an index with ids of its own. */
+  userId?: UserId;
   found: boolean;
   reason:
     | 'found'
@@ -202,12 +231,17 @@ export interface RowExplanation extends RowTrace {
  * that may be among the nearest. Answers are approximate unless you ask for `exact: true`; distances are always true.
  *
  * Rows may be added, updated and removed at any time, and the next search knows; `build()` trains the cells for the
- * present size. Ids count up from 0 in order of adding, and are never given out again.
+ * present size. Rows are numbered from 0 in order of adding, and no number is ever given out again.
+ *
+ * These numbers are the ids, unless the index has ids of your own (option `ids`). Then every argument called `id` or `ids`
+ * and every filter that is a function takes yours, and answers carry `userIds` beside `ids`. All typed arrays stay row
+ * numbers: the `ids` of answers, bitmaps and IdSets, `truth`, pages of joins, `searchInto`. `rowOf` and `idOf` translate.
  */
-export class VectorIndex {
+export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<Kind>, Float32Array]> {
   #engine: Engine;
   #tuner: Tuner;
   #passing: Passing;
+  #userIds: UserIds | undefined;
   #disposed = false;
   /** The asynchronous call under way: until it ends, others may read and nothing may change. */
   #busy: string | undefined;
@@ -217,10 +251,10 @@ export class VectorIndex {
    *
    * @throws TypeError or RangeError naming the option, with what was expected and what was given.
    */
-  constructor(options: VectorIndexOptions);
+  constructor(options: VectorIndexOptions<Kind>);
   /** @internal over an engine that is there, or `'shared'`: over a memory that threads may share. */
-  constructor(options: VectorIndexOptions, from?: Engine | 'shared');
-  constructor(options: VectorIndexOptions, from?: Engine | 'shared') {
+  constructor(options: VectorIndexOptions<Kind>, from?: Engine | 'shared');
+  constructor(options: VectorIndexOptions<Kind>, from?: Engine | 'shared') {
     if (options === undefined)
       throw typeError('ERR_ARGUMENT_TYPE', 'options: expected { dimensions }, got undefined');
     checkOptions('options', options);
@@ -233,6 +267,8 @@ export class VectorIndex {
     const storage = checkChoice('storage', options.storage ?? 'f32', ['f32', 'int8']);
     const maxBytes = checkNumber('maxBytes', options.maxBytes ?? 2 ** 32, 1, 2 ** 32);
     const seed = seedOf(options.seed);
+    if (options.ids !== undefined)
+      this.#userIds = new UserIds(checkChoice('ids', options.ids, USER_ID_KINDS));
     this.#engine =
       from instanceof Engine ? from : new Engine(dimensions, metric, storage, seed, maxBytes, from);
     this.#tuner = tunerOf(this.#engine);
@@ -243,12 +279,15 @@ export class VectorIndex {
    * An index of these vectors: trained, built and tuned.
    *
    * @param vectors rows × dimensions floats, row-major.
+   * @param options.ids ids of your own, one a row; copied.
+   * @throws as `add`.
    */
-  static from(vectors: Float32Array, options: VectorIndexOptions & BuildOptions): VectorIndex {
-    const index = new VectorIndex(options);
-    const rows = checkRowCount('vectors', vectors, index.dimensions);
-    index.#checkRoom(rows);
-    index.#engine.append(vectors, rows, false);
+  static from<Ids extends IdsOption = undefined>(
+    vectors: Float32Array,
+    options: FromOptions<Ids>,
+  ): VectorIndex<KindOf<Ids>> {
+    const [index, ids] = emptyFor(options);
+    index.#append(vectors, ids, (rows) => index.#engine.append(vectors, rows, false));
     index.build(options);
     return index;
   }
@@ -258,14 +297,13 @@ export class VectorIndex {
    *
    * @param options those of `from` and of AsyncOptions.
    */
-  static async fromAsync(
+  static async fromAsync<Ids extends IdsOption = undefined>(
     vectors: Float32Array,
-    options: VectorIndexOptions & BuildOptions & AsyncOptions,
-  ): Promise<VectorIndex> {
-    const index = new VectorIndex(options);
-    const rows = checkRowCount('vectors', vectors, index.dimensions);
-    index.#checkRoom(rows);
+    options: FromOptions<Ids> & AsyncOptions,
+  ): Promise<VectorIndex<KindOf<Ids>>> {
+    const [index, ids] = emptyFor(options);
     checkBuild(options);
+    const rows = index.#append(vectors, ids, (count) => count);
     await finishInSlices(index.#take(vectors, rows, options), options);
     return index;
   }
@@ -276,12 +314,14 @@ export class VectorIndex {
    * The bytes may come from anyone. They are refused, or they give an index whose searches stay within its own memory;
    * whether its answers are true is only as sure as their source. Every part has a checksum against accidents.
    *
+   * Its kind of ids is that of the index that was saved (`idKind`); types cannot know it: `VectorIndex.load<'string'>(bytes)`.
+   *
    * @param bytes of `save`; copied.
    * @param limits refused beyond these, before memory is taken. `maxBytes` also limits the index from then on.
    * @throws SnapshotError (ERR_SNAPSHOT) with a `reason`; RangeError (ERR_OUT_OF_MEMORY) where the machine has no room for it.
    */
-  static load(bytes: Uint8Array, limits?: SnapshotLimits): VectorIndex {
-    return fromBytes(bytes, (length) => VectorIndex.fromParts(limits, length));
+  static load<Kind extends IdKind = 'row'>(bytes: Uint8Array, limits?: SnapshotLimits): VectorIndex<Kind> {
+    return fromBytes(bytes, (length) => VectorIndex.fromParts<Kind>(limits, length));
   }
 
   /**
@@ -294,20 +334,25 @@ export class VectorIndex {
    * @throws as load, also where the stream ends early or goes on behind the snapshot (SnapshotError); whatever the stream
    * or the signal fails with. The stream is canceled then, and nothing is left of the index.
    */
-  static async loadFrom(
+  static async loadFrom<Kind extends IdKind = 'row'>(
     stream: ReadableStream<Uint8Array>,
     options: SnapshotLimits & AsyncOptions = {},
-  ): Promise<VectorIndex> {
-    return fromStream(stream, VectorIndex.fromParts(options), options);
+  ): Promise<VectorIndex<Kind>> {
+    return fromStream(stream, VectorIndex.fromParts<Kind>(options), options);
   }
 
   /** @internal For whoever reads bytes in another way: snapshot.ts, `Reading`. `length`: how many there are, if known. */
-  static *fromParts(limits?: SnapshotLimits, length?: number): Reading<VectorIndex> {
+  static *fromParts<Kind extends IdKind = 'row'>(
+    limits?: SnapshotLimits,
+    length?: number,
+  ): Reading<VectorIndex<Kind>> {
     const snapshot = yield* EngineSnapshot.open(limits, length);
     return yield* snapshot.within(function* () {
       const { dimensions, metric, storage, seed, maxBytes } = snapshot;
-      const index = new VectorIndex({ dimensions, metric, storage, seed, maxBytes });
-      index.#tuner.restore(yield* snapshot.fill(index.#engine));
+      const index = new VectorIndex<Kind>({ dimensions, metric, storage, seed, maxBytes });
+      const { tuned, userIds } = yield* snapshot.fill(index.#engine);
+      index.#tuner.restore(tuned);
+      index.#userIds = userIds;
       return index;
     });
   }
@@ -336,6 +381,12 @@ export class VectorIndex {
     return this.#engine.rows.storage;
   }
 
+  /** What `id` means: `row` numbers, or ids of your own that are each a `string`, `bigint` or `number`. */
+  get idKind(): Kind {
+    this.#alive();
+    return (this.#userIds?.kind ?? 'row') as Kind;
+  }
+
   /** Cells of the Voronoi hash; 1 before the first build. */
   get cells(): number {
     this.#alive();
@@ -343,51 +394,148 @@ export class VectorIndex {
   }
 
   /**
-   * Adds rows; they are found by the next search. Returns the id of the first; the others follow.
+   * Adds rows; they are found by the next search. Returns the number of the first; the others follow.
    *
    * @param vectors rows × dimensions floats, row-major.
-   * @throws RangeError (ERR_LENGTH, ERR_NOT_FINITE, ERR_ZERO_VECTOR, ERR_OUT_OF_MEMORY); then nothing was added.
+   * @param ids one a row, where the index has ids of your own; none of them taken or twice.
+   * @throws RangeError (ERR_LENGTH, ERR_NOT_FINITE, ERR_ZERO_VECTOR, ERR_DUPLICATE_ID, ERR_OUT_OF_MEMORY) or TypeError
+   * (ERR_ARGUMENT_TYPE, also where ids are missing); then nothing was added.
    */
-  add(vectors: Float32Array): number {
+  add(vectors: Float32Array, ids?: IdsOf<Kind>): number {
     this.#idle();
-    const rows = checkRowCount('vectors', vectors, this.dimensions);
-    this.#checkRoom(rows);
     const first = this.#engine.rows.idCount;
-    this.#engine.append(vectors, rows, true);
+    this.#append(vectors, ids, (rows) => this.#engine.append(vectors, rows, true));
     return first;
   }
 
   /**
-   * Removes rows: no later answer has them. Returns how many were removed; ids that were removed before, or come twice,
-   * do not count again. Takes a few microseconds a row, however many rows there are; the first call looks at all of them
-   * once. The room is given back by `compact` or `build`.
+   * Gives an id this vector: a new row, or the other vector of a row that is there. Returns the row's number. Where row
+   * numbers are the ids, only rows that are there can be set.
    *
-   * @param ids one id, or any array of them.
-   * @throws TypeError (ERR_ARGUMENT_TYPE) for anything else; RangeError for an id that was never given out
-   * (ERR_ARGUMENT_RANGE), or too little memory (ERR_OUT_OF_MEMORY). Then nothing was removed.
+   * @param vector dimensions floats.
+   * @throws as `add` and `update`; then nothing has changed.
    */
-  remove(ids: number | ArrayLike<number>): number {
+  set(id: IdOf<Kind>, vector: Float32Array): number {
     this.#idle();
-    return this.#engine.remove(checkIds('ids', ids, this.#engine.rows.idCount));
+    const row = this.#userIds ? this.#userIds.rowOf('id', id) : this.#checkId(id);
+    checkVector('vector', vector, this.dimensions);
+    if (row === undefined) return this.add(vector, [id] as unknown as IdsOf<Kind>);
+    this.#engine.update(row, vector);
+    return row;
   }
 
   /**
-   * Gives a row another vector; its id stays. Takes as long as adding one row.
+   * `set` for many ids, each once. New ones are added together, which is faster; then the others are replaced one by one.
+   *
+   * @param ids an array of them. @param vectors ids × dimensions floats, row-major.
+   * @throws as `set`, and RangeError (ERR_DUPLICATE_ID) for an id that comes twice; then nothing has changed. Only where
+   * memory runs out (ERR_OUT_OF_MEMORY) rows may have been set before; every row has its old vector or its new one.
+   */
+  setMany(ids: IdsOf<Kind> | ArrayLike<IdOf<Kind>>, vectors: Float32Array): void {
+    this.#idle();
+    const { dimensions } = this;
+    const list = checkIdArray('ids', ids);
+    checkIdCount('ids', list, checkRows('vectors', vectors, dimensions));
+    const rows = this.#userIds
+      ? this.#userIds.rowsOf('ids', list)
+      : Float64Array.from(checkIds('ids', list, this.#engine.rows.idCount), (id) => this.#checkId(id));
+    checkDistinct('ids', list);
+    const all = Array.from(rows.keys());
+    const old = all.filter((i) => rows[i] >= 0);
+    const fresh = all.filter((i) => rows[i] < 0);
+    this.#engine.checkUpdates(vectors, old);
+    const added = new Float32Array(fresh.length * dimensions);
+    const vector = (i: number): Float32Array => vectors.subarray(i * dimensions, (i + 1) * dimensions);
+    fresh.forEach((i, at) => {
+      added.set(vector(i), at * dimensions);
+    });
+    if (fresh.length > 0) this.add(added, fresh.map((i) => list[i]) as unknown as IdsOf<Kind>);
+    for (const i of old) this.#engine.update(rows[i], vector(i));
+  }
+
+  /** The vector of an id, as `vector` has it, or undefined where there is none. */
+  get(id: IdOf<Kind>): Float32Array | undefined {
+    this.#alive();
+    const row = this.#find(id);
+    return row === undefined ? undefined : this.#engine.vector(row);
+  }
+
+  /**
+   * Removes rows: no later answer has them. Returns how many were removed; ids of rows that are gone already, or come
+   * twice, do not count again. Takes a few microseconds a row, however many rows there are; the first call looks at all of
+   * them once. The room is given back by `compact` or `build`.
+   *
+   * @param ids one id, or any array of them.
+   * @throws TypeError (ERR_ARGUMENT_TYPE) for anything else; RangeError for a row number that was never given out
+   * (ERR_ARGUMENT_RANGE), or too little memory (ERR_OUT_OF_MEMORY). Then nothing was removed. Ids of your own that the
+   * index does not have are rows that are gone: it cannot tell.
+   */
+  remove(ids: IdOf<Kind> | IdsOf<Kind> | ArrayLike<IdOf<Kind>>): number {
+    this.#idle();
+    const names = this.#userIds;
+    if (!names) return this.#engine.remove(checkIds('ids', ids, this.#engine.rows.idCount));
+    const list = typeof ids === 'object' ? checkIdArray('ids', ids) : [ids];
+    const rows = names.rowsOf('ids', list).filter((row) => row >= 0);
+    const removed = this.#engine.remove(rows);
+    names.remove(rows);
+    return removed;
+  }
+
+  /** Removes a row; whether there was one. As `remove` otherwise. */
+  delete(id: IdOf<Kind>): boolean {
+    this.#idle();
+    const row = this.#find(id);
+    if (row === undefined) return false;
+    this.#engine.remove([row]);
+    this.#userIds?.remove([row]);
+    return true;
+  }
+
+  /**
+   * Gives a row another vector; its id and number stay. Takes as long as adding one row.
    *
    * @param vector dimensions floats.
    * @throws RangeError for an id that is not that of a row (ERR_ARGUMENT_RANGE), a wrong vector (ERR_LENGTH,
    * ERR_NOT_FINITE, ERR_ZERO_VECTOR), or too little memory (ERR_OUT_OF_MEMORY). Then the row is as it was.
    */
-  update(id: number, vector: Float32Array): void {
+  update(id: IdOf<Kind>, vector: Float32Array): void {
     this.#idle();
-    this.#checkId(id);
-    this.#engine.update(id, checkVector('vector', vector, this.dimensions));
+    const row = this.#checkId(id);
+    this.#engine.update(row, checkVector('vector', vector, this.dimensions));
   }
 
-  /** Whether there is a row of this id: it was given out, and not removed. */
-  has(id: number): boolean {
+  /** Whether there is a row of this id: it was added, and not removed. */
+  has(id: IdOf<Kind>): boolean {
     this.#alive();
-    return Number.isInteger(id) && id >= 0 && this.#engine.rows.has(id);
+    return this.#find(id) !== undefined;
+  }
+
+  /** The number of the row of an id, which is what `ids` of answers, bitmaps and IdSets have; undefined where there is none. */
+  rowOf(id: IdOf<Kind>): number | undefined {
+    this.#alive();
+    return this.#find(id);
+  }
+
+  /** The id of a row by its number; undefined where there is none, or no longer. */
+  idOf(row: number): IdOf<Kind> | undefined {
+    this.#alive();
+    if (this.#userIds) return this.#userIds.idOf(row) as IdOf<Kind> | undefined;
+    return this.#engine.rows.has(row) ? (row as IdOf<Kind>) : undefined;
+  }
+
+  /** The ids of all rows, in the order of their numbers. Rows that come or go meanwhile are there or not, as in a Map. */
+  *userIds(): Generator<IdOf<Kind>, void, undefined> {
+    this.#alive();
+    for (let row = 0; row < this.#engine.rows.idCount; row++) {
+      if (!this.#engine.rows.has(row)) continue;
+      yield this.idOf(row) as IdOf<Kind>;
+      this.#alive();
+    }
+  }
+
+  /** The ids and vectors of all rows, in the order of `userIds`; each vector a copy. */
+  *[Symbol.iterator](): Generator<[IdOf<Kind>, Float32Array], void, undefined> {
+    for (const id of this.userIds()) yield [id, this.vector(id)];
   }
 
   /**
@@ -479,19 +627,19 @@ export class VectorIndex {
    * Measures the recall of a way of searching.
    *
    * @param queries rows × dimensions floats.
-   * @param options as for search; `truth`: the true neighbors' ids, queries × any number a query, nearest first, instead
+   * @param options as for search; `truth`: the numbers of the true neighbors' rows, queries × any number a query, nearest first, instead
    * of an exact search for each.
    */
   evaluate(
     queries: Float32Array,
-    options: VectorSearchOptions & { truth?: Uint32Array | Int32Array } = {},
+    options: VectorSearchOptions<Kind> & { truth?: Uint32Array | Int32Array } = {},
   ): Evaluation {
     this.#alive();
     const rows = this.#split(queries);
     const { k, settings } = this.#resolve(options);
     if (options.truth !== undefined) checkTruth(options.truth, rows.length);
     if (options.filter === undefined) return this.#tuner.evaluate(rows, k, settings, options.truth);
-    const count = this.#passing.take(options.filter);
+    const count = this.#takeFilter(options.filter);
     const through = this.#through(options, k, settings, count);
     const tuner = new Tuner(this.#passing.view(through, count), () => new RandomGenerator(0));
     // Any settings but null: how the search is done is up to the view.
@@ -503,14 +651,18 @@ export class VectorIndex {
    *
    * @param query dimensions floats.
    */
-  search(query: Float32Array, options?: VectorSearchOptions): CappedNeighbors {
+  search(query: Float32Array, options?: VectorSearchOptions<Kind>): CappedNeighbors & Named<Kind> {
+    return this.#named(this.#search(query, options));
+  }
+
+  #search(query: Float32Array, options?: VectorSearchOptions<Kind>): CappedNeighbors {
     this.#alive();
     checkVector('query', query, this.dimensions);
     const { k, settings, most } = this.#resolve(options);
     const engine = this.#engine;
     let found: number;
     if (options?.filter !== undefined) {
-      const count = this.#passing.take(options.filter);
+      const count = this.#takeFilter(options.filter);
       found = this.#passing.search(query, k, this.#through(options, k, settings, count), count).found;
     } else {
       found = settings ? engine.run(query, k, settings, most) : engine.runExact(query, k);
@@ -525,13 +677,13 @@ export class VectorIndex {
    * As search, into arrays of yours; returns how many places were filled. Nothing is allocated, and nothing tells whether
    * the answer was capped: `explain` does.
    *
-   * @param ids k places or more. @param distances as many.
+   * @param ids k places or more, for row numbers (`idOf` has your ids). @param distances as many.
    */
   searchInto(
     query: Float32Array,
     ids: Uint32Array,
     distances: Float32Array,
-    options?: VectorSearchOptions,
+    options?: VectorSearchOptions<Kind>,
   ): number {
     this.#alive();
     checkVector('query', query, this.dimensions);
@@ -543,7 +695,7 @@ export class VectorIndex {
     const engine = this.#engine;
     let found: number;
     if (options?.filter !== undefined) {
-      const count = this.#passing.take(options.filter);
+      const count = this.#takeFilter(options.filter);
       found = this.#passing.search(query, k, this.#through(options, k, settings, count), count).found;
     } else {
       found = settings ? engine.run(query, k, settings, most) : engine.runExact(query, k);
@@ -556,17 +708,22 @@ export class VectorIndex {
    * The neighbors of many queries.
    *
    * @param queries rows × dimensions floats.
-   * @returns queries × k ids and distances, row-major; unfilled places are id 4294967295 at distance Infinity.
+   * @returns queries × k ids and distances, row-major; unfilled places are id 4294967295 (of your
+   * ids: undefined) at distance Infinity.
    * @throws as search; RangeError (ERR_TOO_LARGE) for more than 2^29 places in all.
    */
-  searchBatch(queries: Float32Array, options?: VectorSearchOptions): CappedBatch {
+  searchBatch(queries: Float32Array, options?: VectorSearchOptions<Kind>): CappedBatch & Named<Kind> {
+    return this.#named(this.#searchBatch(queries, options));
+  }
+
+  #searchBatch(queries: Float32Array, options?: VectorSearchOptions<Kind>): CappedBatch {
     this.#alive();
     const count = checkRows('queries', queries, this.dimensions);
     const { k, settings, most } = this.#resolve(options);
     const engine = this.#engine;
     const neighbors: CappedBatch = makeBatch(count, k, 0);
     if (options?.filter !== undefined) {
-      const passing = this.#passing.take(options.filter);
+      const passing = this.#takeFilter(options.filter);
       const way = this.#through(options, k, settings, passing);
       for (let i = 0; i < count; i++) {
         const query = queries.subarray(i * this.dimensions, (i + 1) * this.dimensions);
@@ -610,16 +767,16 @@ export class VectorIndex {
    * memory at a time.
    * @param options.k, options.radius one of the two.
    */
-  join(
-    other: VectorIndex | Float32Array | VectorPages,
+  join<Other extends IdKind = 'row'>(
+    other: VectorIndex<Other> | Float32Array | VectorPages,
     options: VectorJoinOptions & { k: number },
   ): JoinStream<NeighborPage>;
-  join(
-    other: VectorIndex | Float32Array | VectorPages,
+  join<Other extends IdKind = 'row'>(
+    other: VectorIndex<Other> | Float32Array | VectorPages,
     options: VectorJoinOptions & { radius: number },
   ): JoinStream<RangePage>;
-  join(
-    other: VectorIndex | Float32Array | VectorPages,
+  join<Other extends IdKind = 'row'>(
+    other: VectorIndex<Other> | Float32Array | VectorPages,
     options: VectorJoinOptions & { k?: number; radius?: number },
   ): JoinStream<NeighborPage> | JoinStream<RangePage> {
     const index = this.#joinable(options);
@@ -662,15 +819,19 @@ export class VectorIndex {
    * @param id that of a row. @param options as for search.
    * @throws RangeError (ERR_ARGUMENT_RANGE) for an id that is not that of a row, and as search.
    */
-  searchById(id: number, options: VectorSearchOptions = {}): Neighbors {
+  searchById(id: IdOf<Kind>, options: VectorSearchOptions<Kind> = {}): Neighbors & Named<Kind> {
     this.#alive();
-    const query = this.#engine.vector(this.#checkId(id));
+    const row = this.#checkId(id);
+    const query = this.#engine.vector(row);
     const { k } = this.#resolve(options);
-    const { ids, distances } = this.search(query, { ...options, k: Math.min(k + 1, MAX_ROWS) });
-    const own = ids.indexOf(id);
+    const { ids, distances } = this.#search(query, { ...options, k: Math.min(k + 1, MAX_ROWS) });
+    const own = ids.indexOf(row);
     const kept = ids.map((_, i) => i).filter((i) => i !== own);
     const some = kept.subarray(0, k);
-    return { ids: some.map((i) => ids[i]), distances: Float32Array.from(some, (i) => distances[i]) };
+    return this.#named({
+      ids: some.map((i) => ids[i]),
+      distances: Float32Array.from(some, (i) => distances[i]),
+    });
   }
 
   /**
@@ -686,7 +847,15 @@ export class VectorIndex {
    * @throws TypeError or RangeError for a wrong query (as search), radius, recall or filter; RangeError (ERR_OUT_OF_MEMORY)
    * where the answer does not fit.
    */
-  searchRadius(query: Float32Array, radius: number, options: RadiusOptions = {}): Neighbors {
+  searchRadius(
+    query: Float32Array,
+    radius: number,
+    options: RadiusOptions<Kind> = {},
+  ): Neighbors & Named<Kind> {
+    return this.#named(this.#searchRadius(query, radius, options));
+  }
+
+  #searchRadius(query: Float32Array, radius: number, options: RadiusOptions<Kind>): Neighbors {
     this.#alive();
     checkVector('query', query, this.dimensions);
     const { recall, count } = this.#range(radius, options);
@@ -700,29 +869,32 @@ export class VectorIndex {
    * @returns ids and distances of query i at offsets[i] … offsets[i + 1] - 1.
    * @throws as searchRadius; RangeError (ERR_TOO_LARGE) for more than 2^29 neighbors in all.
    */
-  searchRadiusBatch(queries: Float32Array, radius: number, options: RadiusOptions = {}): RadiusBatch {
+  searchRadiusBatch(
+    queries: Float32Array,
+    radius: number,
+    options: RadiusOptions<Kind> = {},
+  ): RadiusBatch & Named<Kind> {
     this.#alive();
     const rows = checkRows('queries', queries, this.dimensions);
     const { recall, count } = this.#range(radius, options);
-    return joinRanges(rows, (i) =>
-      this.#passing.within(
-        queries.subarray(i * this.dimensions, (i + 1) * this.dimensions),
-        radius,
-        recall,
-        count,
-      ),
-    );
+    const { dimensions } = this;
+    const within = (i: number): Neighbors =>
+      this.#passing.within(queries.subarray(i * dimensions, (i + 1) * dimensions), radius, recall, count);
+    return this.#named(joinRanges(rows, within));
   }
 
   /**
    * One search with all that it did: cells probed, codes scanned, survivors, rows ranked, milliseconds by stage. For a
    * row that you expected (`id`): whether its cell was not probed, its code filtered, or others were nearer.
    */
-  explain(query: Float32Array, options: VectorSearchOptions & { id?: number } = {}): VectorExplanation {
+  explain(
+    query: Float32Array,
+    options: VectorSearchOptions<Kind> & { id?: IdOf<Kind> } = {},
+  ): VectorExplanation & Named<Kind> {
     this.#alive();
     checkVector('query', query, this.dimensions);
     const { k, settings: resolved, most } = this.#resolve(options);
-    if (options.id !== undefined) this.#checkId(options.id);
+    const id = options.id === undefined ? undefined : this.#checkId(options.id);
     const engine = this.#engine;
     const marks = [performance.now()];
     const lap = (): void => void marks.push(performance.now());
@@ -730,7 +902,7 @@ export class VectorIndex {
     let passing: number | undefined;
     let settings: Settings | null = resolved;
     if (options.filter !== undefined) {
-      passing = this.#passing.take(options.filter);
+      passing = this.#takeFilter(options.filter);
       const through = this.#through(options, k, settings, passing);
       lap();
       lap();
@@ -770,8 +942,7 @@ export class VectorIndex {
         rankMs: marks[4] - marks[3],
       },
     };
-    if (options.id !== undefined) {
-      const { id } = options;
+    if (id !== undefined) {
       const filtered = passing !== undefined;
       const excluded = filtered && !this.#passing.passes(id);
       const probed = settings && !filtered ? engine.probedCells() : null;
@@ -787,17 +958,18 @@ export class VectorIndex {
       // Nearer than what was found: its code of the second stage lost it.
       else if (trace.distance < neighbors.distances[found - 1]) reason = 'filtered by its code';
       explanation.row = { id, found: isFound, ...trace, reason };
+      if (this.#userIds) explanation.row.userId = options.id;
     }
-    return explanation;
+    return this.#named(explanation);
   }
 
   /** The row of an id as it was given; rounded where it is kept as 8-bit integers or was scaled to length 1. */
-  vector(id: number): Float32Array {
+  vector(id: IdOf<Kind>): Float32Array {
     this.#alive();
     return this.#engine.vector(this.#checkId(id));
   }
 
-  /** Bytes by part, and of the memory as a whole (`total`). */
+  /** Bytes by part, and of the memory as a whole (`total`). Ids of your own are not in it: about 60 bytes each, and strings. */
   memoryUsage(): Record<string, number> {
     this.#alive();
     return this.#engine.plan.memory.usage();
@@ -869,7 +1041,7 @@ export class VectorIndex {
     this.#idle();
     this.#busy = 'saveTo';
     try {
-      for (const part of writeEngine(this.#engine, this.#tuner.tuned)) {
+      for (const part of writeEngine(this.#engine, this.#tuner.tuned, this.#userIds)) {
         yield part;
         this.#alive();
       }
@@ -884,6 +1056,7 @@ export class VectorIndex {
     this.#engine = undefined as never;
     this.#tuner = undefined as never;
     this.#passing = undefined as never;
+    this.#userIds = undefined;
   }
 
   [Symbol.dispose](): void {
@@ -973,9 +1146,45 @@ export class VectorIndex {
     }
   }
 
+  /** Takes a filter in; returns how many ids pass. */
+  #takeFilter(filter: Filter<IdOf<Kind>>): number {
+    const names = this.#userIds;
+    return this.#passing.take(filter as Filter<never>, names && ((row) => names.idOf(row)));
+  }
+
+  /** An answer with the user's ids beside the row numbers, where there are such ids. */
+  #named<Answer extends Neighbors>(answer: Answer): Answer & Named<Kind> {
+    if (this.#userIds) (answer as { userIds?: unknown }).userIds = this.#userIds.of(answer.ids);
+    return answer as Answer & Named<Kind>;
+  }
+
+  /** Checks vectors and their ids, and has `take` append so many rows; without a trace where that fails. */
+  #append<Result>(vectors: Float32Array, ids: unknown, take: (rows: number) => Result): Result {
+    const rows = checkRowCount('vectors', vectors, this.dimensions);
+    this.#checkRoom(rows);
+    const names = this.#userIds;
+    if ((ids === undefined) !== (names === undefined) && rows > 0) {
+      const wanted = names
+        ? `${rows} ids, one a row, each a ${names.kind}`
+        : "none, since rows of this index are called by their numbers (unless it is made with an option such as ids: 'string')";
+      throw typeError('ERR_ARGUMENT_TYPE', `ids: expected ${wanted}, got ${describe(ids)}`);
+    }
+    if (!names || ids === undefined) return take(rows);
+    const list = checkIdArray('ids', ids);
+    checkIdCount('ids', list, rows);
+    const first = this.#engine.rows.idCount;
+    names.add('ids', list, first);
+    try {
+      return take(rows);
+    } catch (error) {
+      names.takeBack(first);
+      throw error;
+    }
+  }
+
   /** How a search with a filter goes through the cells; null: it compares all rows that pass. */
   #through(
-    options: VectorSearchOptions,
+    options: VectorSearchOptions<Kind>,
     k: number,
     settings: Settings | null,
     count: number,
@@ -990,17 +1199,16 @@ export class VectorIndex {
   }
 
   /** Checks what a search within a distance is given, and takes its filter in; null recall: every row is compared. */
-  #range(radius: number, options: RadiusOptions): { recall: number | null; count: number } {
+  #range(radius: number, options: RadiusOptions<Kind>): { recall: number | null; count: number } {
     checkOptions('options', options);
     checkNumber('radius', radius, this.metric === 'inner-product' ? -Infinity : 0, Infinity);
     const recall = options.recall === undefined ? 0.95 : checkNumber('recall', options.recall, 0, 1);
-    const count =
-      options.filter === undefined ? this.#passing.takeNone() : this.#passing.take(options.filter);
+    const count = options.filter === undefined ? this.#passing.takeNone() : this.#takeFilter(options.filter);
     return { recall: options.exact || recall === 1 ? null : recall, count };
   }
 
   /** Checks options and finds the settings; null for an exact search. */
-  #resolve(options: VectorSearchOptions = {}): { k: number; settings: Settings | null; most: number } {
+  #resolve(options: VectorSearchOptions<Kind> = {}): { k: number; settings: Settings | null; most: number } {
     checkOptions('options', options);
     const k = options.k === undefined ? 10 : checkInteger('k', options.k, 1, MAX_ROWS);
     const { probes, epsilon, patience, maxCandidates } = options;
@@ -1037,8 +1245,8 @@ export class VectorIndex {
       return this.#engine;
     };
     return new EngineJoins(engine, (k) => this.#resolve({ k, recall, exact }).settings, {
-      nearest: (queries, k) => this.searchBatch(queries, { k, recall, exact }),
-      within: (query, radius) => this.searchRadius(query, radius, { recall, exact }),
+      nearest: (queries, k) => this.#searchBatch(queries, { k, recall, exact }),
+      within: (query, radius) => this.#searchRadius(query, radius, { recall, exact }),
       prepare: () => (exact || recall === 1 ? [] : this.#passing.measure()),
       around: (id, radius) => {
         const { recall: share, count } = this.#range(radius, { recall, exact });
@@ -1058,8 +1266,23 @@ export class VectorIndex {
     throw rangeError('ERR_BUSY', `index: expected no other work under way, got one of ${this.#busy}`);
   }
 
+  /** The number of the row of an id, if there is one. */
+  #find(id: unknown): number | undefined {
+    if (this.#userIds) return this.#userIds.rowOf('id', id);
+    const isRow = Number.isInteger(id) && (id as number) >= 0 && this.#engine.rows.has(id as number);
+    return isRow ? (id as number) : undefined;
+  }
+
   #checkId(id: unknown): number {
     const { rows } = this.#engine;
+    if (this.#userIds) {
+      const row = this.#userIds.rowOf('id', id);
+      if (row !== undefined) return row;
+      throw rangeError(
+        'ERR_ARGUMENT_RANGE',
+        `id: expected one that a row of the index has, got ${describe(id)}`,
+      );
+    }
     if (rows.idCount === 0)
       throw rangeError('ERR_ARGUMENT_RANGE', `id: expected a row of the index, which has 0, got ${id}`);
     const checked = checkInteger('id', id, 0, rows.idCount - 1);
@@ -1082,6 +1305,15 @@ export class VectorIndex {
       queries.subarray(i * this.dimensions, (i + 1) * this.dimensions),
     );
   }
+}
+
+/** An empty index for given vectors, and the ids that are given with them. */
+function emptyFor<Ids extends IdsOption>(
+  options: FromOptions<Ids>,
+): [index: VectorIndex<KindOf<Ids>>, ids: ArrayLike<unknown> | undefined] {
+  const given = checkIdsOption(options?.ids);
+  const own = given ? { ...options, ids: given.kind } : options;
+  return [new VectorIndex(own as VectorIndexOptions<KindOf<Ids>>), given?.ids];
 }
 
 /** The tuner of an engine; its samples depend on the seed and the rows alone. */

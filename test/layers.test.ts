@@ -40,6 +40,7 @@ const LAYERS: readonly (readonly string[])[] = [
     'streams',
     'tuning',
     'undo',
+    'user-ids',
   ],
   ['groups', 'join-queries', 'joinable', 'joins'], // streams of pages, over what an index can do
   ['engine'], // composes cells, rows, space and tuning's contract into the stages of a query
@@ -63,6 +64,7 @@ const WITHIN: Record<string, readonly string[]> = {
   share: ['progress'],
   streams: ['snapshot'],
   tuning: ['cells'],
+  'user-ids': ['snapshot'],
   workspace: ['kernels', 'memory'],
 };
 /** Layer 4: each reads the public door, its platform, and the doors of the others. */

@@ -3,6 +3,7 @@ import { HyperplaneLsh } from '../src/hyperplane-lsh.js';
 import { MinHashLsh } from '../src/min-hash-lsh.js';
 import type { Neighbors } from '../src/neighbors.js';
 import { checksumOf, SnapshotError, type SnapshotKind, type SnapshotLimits } from '../src/snapshot.js';
+import type { IdKind } from '../src/user-ids.js';
 import { VectorIndex } from '../src/vector-index.js';
 import { uniform } from './arena.js';
 import { clumpedRows } from './data.js';
@@ -81,11 +82,14 @@ export function loadAs(kind: SnapshotKind, bytes: Uint8Array, limits?: SnapshotL
   return CLASSES[kind].load(bytes, limits);
 }
 
-function checkNeighbors(found: Neighbors, k: number, index: AnyIndex): void {
+function checkNeighbors(found: Neighbors, k: number, index: AnyIndex | VectorIndex<IdKind>): void {
   if (found.ids.length > k) throw new Error(`expected at most ${k} neighbors, got ${found.ids.length}`);
   if (new Set(found.ids).size !== found.ids.length)
     throw new Error(`expected different ids, got ${found.ids}`);
-  for (const id of found.ids) if (!index.has(id)) throw new Error(`expected ids of rows, got ${id}`);
+  for (const id of found.ids) {
+    const isThere = index instanceof VectorIndex ? index.idOf(id) !== undefined : index.has(id);
+    if (!isThere) throw new Error(`expected ids of rows, got ${id}`);
+  }
 }
 
 /**
@@ -110,14 +114,14 @@ export function isRefused(bytes: Uint8Array, kind: SnapshotKind): boolean {
   } else {
     const vectors = clumpedRows(3, index.dimensions, 2, 0.5, bytes.length);
     const query = vectors.slice(0, index.dimensions);
-    if (index instanceof VectorIndex) exercise(index, query, vectors);
+    if (index instanceof VectorIndex) exercise(index as VectorIndex<IdKind>, query, vectors);
     else exerciseTables(index, query, vectors);
   }
   index.dispose();
   return false;
 }
 
-function exercise(index: VectorIndex, query: Float32Array, vectors: Float32Array): void {
+function exercise(index: VectorIndex<IdKind>, query: Float32Array, vectors: Float32Array): void {
   const search = (): void => {
     for (const recall of [0.5, 0.9, 0.95, 0.99])
       checkNeighbors(index.search(query, { k: 5, recall }), 5, index);
@@ -127,21 +131,37 @@ function exercise(index: VectorIndex, query: Float32Array, vectors: Float32Array
     }
     const { ids } = index.search(query, { k: 7, exact: true });
     if (ids.length !== Math.min(7, index.size)) throw new Error(`expected all of 7 neighbors, got ${ids}`);
-    if (ids.length > 0) index.explain(query, { k: 3, id: ids[0] });
+    if (ids.length > 0) index.explain(query, { k: 3, id: index.idOf(ids[0]) });
+    const all = [...index.userIds()];
+    if (new Set(all).size !== index.size) throw new Error(`expected ${index.size} ids, got ${all}`);
+    for (const id of all) if (!index.get(id)) throw new Error(`expected a row of ${id}, got none`);
   };
   search();
   const saved = index.save();
   VectorIndex.load(saved).dispose();
-  const first = index.add(vectors);
+  // Ids that no mutation has.
+  const fresh = {
+    row: undefined,
+    string: ['new', 'newer', 'newest'],
+    number: [0.1, 0.2, 0.3],
+    bigint: [2n ** 63n + 1n, 2n ** 63n + 2n, 2n ** 63n + 3n],
+  }[index.idKind]?.slice();
+  for (let i = 0; fresh && i < 3; i++) while (index.has(fresh[i])) fresh[i] = next(fresh[i]);
+  const first = index.add(vectors, fresh as string[]);
   search();
   // A row that came with the bytes, if there was one, and one of its own.
   const { ids } = index.search(query, { k: 2, exact: true });
-  if (index.remove([...ids, first]) < 2) throw new Error('expected rows that can be removed');
+  if (index.remove([...ids, first].map((row) => index.idOf(row) as number)) < 2)
+    throw new Error('expected rows that can be removed');
   search();
   if (saved[saved.length - 1] % 4 === 0) {
     index.build();
     search();
   }
+}
+
+function next(id: string | number | bigint): string | number | bigint {
+  return typeof id === 'bigint' ? id + 7n : typeof id === 'number' ? id + 7 : `${id}+`;
 }
 
 /** What the classes of hash tables have in common. */
@@ -221,7 +241,37 @@ export function seeds(): [kind: SnapshotKind, name: string, bytes: Uint8Array][]
   const less = new MinHashLsh({ bands: 2, rows: 1 });
   less.add(randomSets(40, 10));
   less.remove([0, 1, 7, 8, 9, 39]);
+  const named = (ids: readonly unknown[], cells: number): Uint8Array => {
+    const index = VectorIndex.from(rows, { dimensions: 5, cells, ids: ids as string[], tune: false });
+    index.remove([ids[0], ids[1], ids[40], ids[59]] as string[]);
+    return index.save();
+  };
+  const places = Array.from({ length: 60 }, (_, i) => i);
   return [
+    [
+      'VectorIndex',
+      'an index with strings as ids',
+      named(
+        places.map((i) => `${['', 'é', '字', '😀'][i % 4]}${i}`),
+        3,
+      ),
+    ],
+    [
+      'VectorIndex',
+      'an index with numbers as ids',
+      named(
+        places.map((i) => i * 1.5 - 3),
+        2,
+      ),
+    ],
+    [
+      'VectorIndex',
+      'an index with bigints as ids',
+      named(
+        places.map((i) => BigInt(i - 30) * 10n ** 17n),
+        1,
+      ),
+    ],
     ['BitSamplingLsh', 'tables of codes', codes.save()],
     ['BitSamplingLsh', 'tables of codes with removed ones', fewer.save()],
     ['BitSamplingLsh', 'no codes', new BitSamplingLsh({ bits: 9, sampledBits: 3, tables: 2 }).save()],

@@ -135,6 +135,31 @@ describe('an index of which any allocation is refused answers as before and can 
     });
   });
 
+  it('VectorIndex with ids of its own', () => {
+    const ids = Array.from({ length: 700 }, (_, i) => `row ${i}`);
+    const fresh = Array.from({ length: 300 }, (_, i) => `new ${i}`);
+    const bytes = VectorIndex.from(vectors, { dimensions, ids, cells: 6 }).save();
+    expectUnharmed<VectorIndex<'string'>>({
+      make: () => VectorIndex.load(bytes),
+      answers: (index) => [
+        index.size,
+        index.searchBatch(queries, { k: 10 }),
+        [...index.userIds()],
+        [...ids, ...fresh].map((id) => index.rowOf(id)),
+      ],
+      changes: {
+        add: (index) => index.add(more, fresh),
+        'set of a new id': (index) => index.set('new 7', one),
+        'set of an id that is there': (index) => index.set('row 7', one),
+        'setMany of new ids': (index) => index.setMany(fresh, more),
+        remove: (index) => index.remove(['row 1', 'row 600']),
+        delete: (index) => index.delete('row 5'),
+        build: (index) => index.build({ cells: 9 }),
+      },
+      questions: { search: (index) => index.search(one, { k: 128 }) },
+    });
+  });
+
   it('VectorIndex before its first build, and after removals', () => {
     const make = (): VectorIndex => {
       const index = new VectorIndex({ dimensions });

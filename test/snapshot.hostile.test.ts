@@ -52,6 +52,11 @@ describe('a forged snapshot is refused when', () => {
   const less = find('tables of sets with removed ones');
   const removed = find('an index with removed rows');
   const thinned = find('hash tables with removed rows');
+  const strings = find('an index with strings as ids');
+  const numbers = find('an index with numbers as ids');
+  const bigints = find('an index with bigints as ids');
+  const twins = VectorIndex.from(normals(10, 3), { dimensions: 5, ids: ['a', 'b'], tune: false }).save();
+  twins[(sectionsOf(twins).at(-1)?.offset as number) + 13] = 97;
   const codeBytes = 16 * 4;
   const slotRow = (slot: number): number => codeBytes + 256 + 4 * slot;
   const word = (bytes: Uint8Array, tag: number, at: number): number =>
@@ -75,7 +80,57 @@ describe('a forged snapshot is refused when', () => {
     ['it claims groups that it cannot have', built, [[1, 32, 3]], 'content'],
     ['its step is not a number', built, [[1, 36, NAN]], 'content'],
     ['a euclidean index has a norm', built, [[1, 40, 0x3f800000]], 'content'],
-    ['a reserved word is used', built, [[1, 48, 1]], 'content'],
+    ['it claims ids of the user and has none', built, [[1, 48, 1]], 'content'],
+    ['its kind of ids is unknown', built, [[1, 48, 4]], 'content'],
+    ['a reserved word is used', built, [[1, 52, 1]], 'content'],
+    ['its ids are of no kind', strings, [[1, 48, 0]], 'content'],
+    ['its ids are of another kind', strings, [[1, 48, 2]], 'content'],
+    ['numbers are said to be bigints', numbers, [[1, 48, 3]], 'content'],
+    ['the first string does not start at 0', strings, [[16, 0, 1]], 'content'],
+    [
+      'the last string ends before the last byte',
+      strings,
+      [[16, 224, word(strings, 16, 224) - 1]],
+      'content',
+    ],
+    ['a string ends before it starts', strings, [[16, 8, 0]], 'content'],
+    ['a string ends behind all strings', strings, [[16, 8, 0xffffffff]], 'content'],
+    ['a string is cut within a character', strings, [[16, 4, word(strings, 16, 4) - 2]], 'content'],
+    ['a string is no UTF-8', strings, [[16, 228, 0xc0c0c0c0]], 'content'],
+    ['a string is half of a surrogate pair', strings, [[16, 228, 0x3280a0ed]], 'content'],
+    ['two strings are equal', twins, [0, 1, 2].map((i): Change => [16, 4 * i, [0, 1, 2][i]]), 'content'],
+    [
+      'two ids are the same number',
+      numbers,
+      [0, 4].map((at): Change => [16, at, word(numbers, 16, at + 8)]),
+      'content',
+    ],
+    ['an id is not a number', numbers, [[16, 4, 0x7ff80000]], 'content'],
+    [
+      'an id is infinite',
+      numbers,
+      [
+        [16, 4, 0xfff00000],
+        [16, 0, 0],
+      ],
+      'content',
+    ],
+    [
+      'an id is -0',
+      numbers,
+      [
+        [16, 4, 0x80000000],
+        [16, 0, 0],
+      ],
+      'content',
+    ],
+    [
+      'two ids are the same bigint',
+      bigints,
+      [0, 4].map((at): Change => [16, at, word(bigints, 16, at + 8)]),
+      'content',
+    ],
+    ['a positive bigint is said to be negative', bigints, [[16, 56 * 8 + 3, 0x80000000]], 'content'],
     ['it claims removed rows and does not name them', built, [[1, 44, 1]], 'content'],
     ['it claims more ids than there are', built, [[1, 44, 0xfffffffe]], 'content'],
     ['it claims another number of removed rows', removed, [[1, 44, 6]], 'content'],
@@ -206,7 +261,7 @@ describe('a forged snapshot is refused when', () => {
     for (const [tag, at, value] of changes) {
       view.setUint32((offsetOf(bytes, tag) as number) + at, value, true);
     }
-    const kind = SNAPSHOTS.find(([, , other]) => other === bytes)?.[0] as SnapshotKind;
+    const kind = SNAPSHOTS.find(([, , other]) => other === bytes)?.[0] ?? 'VectorIndex';
     const error = refusalOf(kind, repair(forged));
     expect([error.reason, error.message]).toEqual([reason, error.message]);
   });
