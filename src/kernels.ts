@@ -410,7 +410,10 @@ export function instantiateTables(memory: GrowingMemory): TableKernels {
  */
 export function instantiateEngine(memory: GrowingMemory): EngineKernels {
   const isShared = typeof SharedArrayBuffer === 'function' && memory.buffer instanceof SharedArrayBuffer;
-  if (isShared) return instantiate((sharedEngine ??= compile(engineBinary, true)), memory);
+  if (isShared) {
+    sharedEngine ??= compile(engineBinary, true);
+    return instantiate(sharedEngine, memory);
+  }
   engine ??= compile(engineBinary);
   return instantiate(engine, memory);
 }

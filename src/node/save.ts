@@ -23,6 +23,7 @@ import { fileURLToPath } from 'node:url';
 import {
   BitSamplingLsh,
   HyperplaneLsh,
+  type IdKind,
   MinHashLsh,
   SnapshotError,
   type SnapshotLimits,
@@ -30,7 +31,8 @@ import {
 } from '../index.js';
 
 /** Every class that can be saved. */
-export type SavableIndex = VectorIndex | HyperplaneLsh | BitSamplingLsh | MinHashLsh;
+// biome-ignore lint/suspicious/noExplicitAny: an index with ids of any kind, and a union of the kinds is no constraint
+export type SavableIndex = VectorIndex<any> | HyperplaneLsh | BitSamplingLsh | MinHashLsh;
 
 /** Static methods that every class has, and no user sees. */
 interface LoadableClass {
@@ -99,6 +101,10 @@ export function saveFile(index: SavableIndex, path: string | URL, options: SaveF
  * @param limits as for `load`; and `as`, the class that it must be.
  * @throws SnapshotError (ERR_SNAPSHOT) with a `reason`; what `node:fs` throws for a file that cannot be read.
  */
+export function loadFile<Kind extends IdKind = 'row'>(
+  path: string | URL,
+  limits: SnapshotLimits & { as: typeof VectorIndex },
+): VectorIndex<Kind>;
 export function loadFile<Index extends SavableIndex>(
   path: string | URL,
   limits: SnapshotLimits & { as: new (options: never) => Index },

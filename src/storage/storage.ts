@@ -1,6 +1,7 @@
 import {
   BitSamplingLsh,
   HyperplaneLsh,
+  type IdKind,
   MinHashLsh,
   SnapshotError,
   type SnapshotLimits,
@@ -11,7 +12,8 @@ import { hasOpfs, OpfsBackend } from './opfs.js';
 import { type Backend, platform, type Sink, type StoredIndex, totalOf } from './platform.js';
 
 /** Every class that can be stored. */
-export type SavableIndex = VectorIndex | HyperplaneLsh | BitSamplingLsh | MinHashLsh;
+// biome-ignore lint/suspicious/noExplicitAny: an index with ids of any kind, and a union of the kinds is no constraint
+export type SavableIndex = VectorIndex<any> | HyperplaneLsh | BitSamplingLsh | MinHashLsh;
 
 /** Bytes that are handed to the browser at a time. */
 const PART_BYTES = 2 ** 20;
@@ -163,6 +165,10 @@ export class IndexStorage {
    * @param limits as of `load`; and `as`, the class that it must be.
    * @throws SnapshotError (ERR_SNAPSHOT) with a `reason`.
    */
+  load<Kind extends IdKind = 'row'>(
+    name: string,
+    limits: SnapshotLimits & StorageCallOptions & { as: typeof VectorIndex },
+  ): Promise<VectorIndex<Kind> | undefined>;
   load<Index extends SavableIndex>(
     name: string,
     limits: SnapshotLimits & StorageCallOptions & { as: new (options: never) => Index },

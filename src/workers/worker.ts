@@ -185,13 +185,13 @@ async function next(
     for (const helper of helpers) helper.postMessage(job);
   };
   if (make.how === 'from') {
-    const made = shared ? openShared(make.options) : new VectorIndex(make.options);
+    const made: VectorIndex = shared ? openShared(make.options) : new VectorIndex<'row'>(make.options);
     if (shared) shareBuild(made, helpers.length, tell);
     await finishInSlices(made.take(make.vectors, make.options), options);
     return { made, result: undefined };
   }
   if (make.how === 'load') {
-    const loaded = VectorIndex.load(make.bytes, make.limits);
+    const loaded: VectorIndex = VectorIndex.load(make.bytes, make.limits);
     return { made: shared ? await finishInSlices(toShared(loaded), options) : loaded, result: undefined };
   }
   const version = from as Version;
