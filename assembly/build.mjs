@@ -39,7 +39,10 @@ const [all, tables, engine] = files.map((file) =>
 writeFileSync(path.join(root, 'dist/orthant.wasm'), all.bytes);
 writeFileSync(
   path.join(root, 'src/js/translated.js'),
-  translate(readFileSync(`${translatable}.wat`, 'utf8')),
+  translate(readFileSync(`${translatable}.wat`, 'utf8'), {
+    tables: readFileSync(`${files[1]}.wat`, 'utf8'),
+    engine: readFileSync(`${files[2]}.wat`, 'utf8'),
+  }),
 );
 const inlined = Object.entries({ tableBinary: tables, engineBinary: engine }).map(
   ([name, { bytes, relaxed }]) => {

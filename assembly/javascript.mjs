@@ -1306,8 +1306,11 @@ function parse(wat) {
   return { functions, globals, exports };
 }
 
-/** The module in JavaScript: exports `kernels(memory)`, which gives the functions over that memory. */
-export function translate(wat) {
+/**
+ * The module in JavaScript: exports `kernels(memory)`, which gives all functions over that memory, and the same under the
+ * name of each of `lists`, module texts that export some of them: a bundler drops what only others need.
+ */
+export function translate(wat, lists = {}) {
   const { functions, globals, exports } = parse(wat);
   const names = new Map([...functions.keys()].map((name, i) => [name, `k${i}`]));
   const translators = new Map();
@@ -1330,18 +1333,23 @@ export function translate(wat) {
   const runtime = Object.entries(RUNTIME)
     .filter(([name]) => used.has(name))
     .map(([name, text]) => `const ${name}=${text};`);
-  const kernels = exports
+  const entries = exports
     .filter(({ kind }) => kind !== 'memory')
     .map(({ name, kind, target }) => {
-      if (kind === 'global') return `'${name}':{value:${globals.get(target)[1]}}`;
+      if (kind === 'global') return [name, `'${name}':{value:${globals.get(target)[1]}}`];
       const { params, result } = functions.get(target);
       const parameters = params.map((_, i) => `a${i}`);
       const given = params.map(([, type], i) =>
         type === 'i32' ? `a${i}|0` : type === 'f32' ? `r(a${i})` : `a${i}`,
       );
       const call = `${names.get(target)}(${given})`;
-      return `${name}:(${parameters})=>{on();${result ? `const x=${call};off();return x` : `${call};off()`}}`;
+      const body = result ? `const x=${call};off();return x` : `${call};off()`;
+      return [name, `${name}:(${parameters})=>{on();${body}}`];
     });
+  const doors = [
+    ['kernels', exports],
+    ...Object.entries(lists).map(([list, text]) => [list, parse(text).exports]),
+  ];
   // The views are the module's own while a kernel runs, so that all memories share the functions, which an engine then
   // compiles once; behind it nothing holds the memory.
   const views = { I: 'Int32', F: 'Float32', B: 'Uint8', C: 'Int8', H: 'Uint16', G: 'Int16', D: 'Float64' };
@@ -1349,16 +1357,21 @@ export function translate(wat) {
   return [
     '// Translated from the compiled kernels by assembly/javascript.mjs.',
     'const r=Math.fround;',
-    'const RI=new Int32Array(4),RF=new Float32Array(RI.buffer),R8=new Uint8Array(RI.buffer);',
+    'const RI=/*@__PURE__*/new Int32Array(4),RF=/*@__PURE__*/new Float32Array(RI.buffer),R8=/*@__PURE__*/new Uint8Array(RI.buffer);',
     'let Q0=0,Q1=0,Q2=0,Q3=0;',
     `let ${names7.map((view) => `$${view}`)};`,
     `const off=()=>{${names7.map((view) => `$${view}=`).join('')}undefined};`,
     ...runtime,
     ...texts,
-    'export const kernels=(memory)=>{let b,v;const on=()=>{const n=memory.buffer;',
+    'const over=(memory)=>{let b,v;return()=>{const n=memory.buffer;',
     `if(n!==b){b=n;v={${names7.map((view) => `${view}:new ${views[view]}Array(n)`)}}}`,
-    `${names7.map((view) => `$${view}=v.${view};`).join('')}};`,
-    `return{${kernels}}};`,
+    `${names7.map((view) => `$${view}=v.${view};`).join('')}}};`,
+    ...doors.map(([list, listed]) => {
+      const texts = entries
+        .filter(([name]) => listed.some((other) => other.name === name))
+        .map(([, text]) => text);
+      return `export const ${list}=(memory)=>{const on=over(memory);return{${texts}}};`;
+    }),
     '',
   ].join('\n');
 }

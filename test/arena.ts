@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { createMemory, instantiateEngine as instantiateInJavaScript } from '../src/js/kernels.js';
+import { createMemory } from '../src/js/kernels.js';
+import { kernels as instantiateInJavaScript } from '../src/js/translated.js';
 import { type GrowingMemory, instantiateEngine, instantiateTables, type Kernels } from '../src/kernels.js';
 
 const everyKernel = new WebAssembly.Module(readFileSync(new URL('../dist/orthant.wasm', import.meta.url)));
@@ -32,7 +33,7 @@ export class Arena {
     this.kernels = instantiate(this.memory);
     this.#twinMemory = createMemory(pages);
     this.#twinMemory.grow(pages - 1);
-    this.#twin = instantiateInJavaScript(this.#twinMemory);
+    this.#twin = instantiateInJavaScript(this.#twinMemory) as Kernels;
     this.reset();
   }
 

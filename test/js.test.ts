@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it, vi } from 'vitest';
 import * as orthant from '../src/index.js';
 import * as inJavaScript from '../src/js/kernels.js';
-import { createMemory } from '../src/kernels.js';
+import { kernels } from '../src/js/translated.js';
+import { createMemory, instantiateEngine, instantiateTables } from '../src/kernels.js';
 import { instantiate } from './arena.js';
 import { digest } from './digest.mjs';
 
@@ -45,14 +46,23 @@ describe('orthant/js', () => {
 
   it('has a twin of every kernel, and of every field of the plan', () => {
     const mine = instantiate(createMemory(16) as WebAssembly.Memory) as unknown as Record<string, unknown>;
-    const twins = inJavaScript.instantiateTables(inJavaScript.createMemory(16)) as unknown as Record<
-      string,
-      unknown
-    >;
+    const twins = kernels(inJavaScript.createMemory(16)) as Record<string, unknown>;
     const names = Object.keys(mine).filter((name) => name !== 'memory');
     expect(names.length).toBeGreaterThan(60);
     expect(Object.keys(twins).sort()).toEqual(names.sort());
     for (const name of names) expect(typeof twins[name], name).toBe(typeof mine[name]);
+  });
+
+  it('has the kernels of an index where that binary has them', () => {
+    const namesOf = (kernels: object): string[] => Object.keys(kernels).filter((name) => name !== 'memory');
+    const memory = createMemory(16);
+    const twinMemory = inJavaScript.createMemory(16);
+    expect(namesOf(inJavaScript.instantiateTables(twinMemory)).sort()).toEqual(
+      namesOf(instantiateTables(memory)).sort(),
+    );
+    expect(namesOf(inJavaScript.instantiateEngine(twinMemory)).sort()).toEqual(
+      namesOf(instantiateEngine(memory)).sort(),
+    );
   });
 
   it('loads what orthant saved, and the other way round', async () => {

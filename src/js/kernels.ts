@@ -1,5 +1,5 @@
-import type { GrowingMemory, InitOptions, Kernels } from '../kernels.js';
-import { kernels } from './translated.js';
+import type { EngineKernels, GrowingMemory, InitOptions, TableKernels } from '../kernels.js';
+import { engine, tables } from './translated.js';
 
 export type { GrowingMemory, InitOptions, Kernels } from '../kernels.js';
 
@@ -49,13 +49,19 @@ export function createMemory(maximumPages: number): GrowingMemory {
 }
 
 /**
- * All kernels over one memory: there are no two binaries here.
+ * The kernels of exact search and of the hash tables over one memory.
  *
  * @internal
  */
-export function instantiateTables(memory: GrowingMemory): Kernels {
-  return kernels(memory) as Kernels;
+export function instantiateTables(memory: GrowingMemory): TableKernels {
+  return tables(memory) as TableKernels;
 }
 
-/** @internal */
-export const instantiateEngine: (memory: GrowingMemory) => Kernels = instantiateTables;
+/**
+ * The kernels of the engine, likewise.
+ *
+ * @internal
+ */
+export function instantiateEngine(memory: GrowingMemory): EngineKernels {
+  return engine(memory) as EngineKernels;
+}
