@@ -162,12 +162,18 @@ function checkArray<Kind extends Float32Array | Uint8Array | Uint32Array>(
   return value;
 }
 
-/** One vector of `dimensions` finite floats. */
-export function checkVector(subject: string, value: unknown, dimensions: number): Float32Array {
+/** One vector of `dimensions` floats, for a caller who has a kernel look at the floats. */
+export function checkLength(subject: string, value: unknown, dimensions: number): Float32Array {
   const vector = checkFloats(subject, value);
   if (vector.length !== dimensions) {
     throw rangeError('ERR_LENGTH', `${subject}: expected ${dimensions} floats, got ${vector.length}`);
   }
+  return vector;
+}
+
+/** One vector of `dimensions` finite floats. */
+export function checkVector(subject: string, value: unknown, dimensions: number): Float32Array {
+  const vector = checkLength(subject, value, dimensions);
   checkFinite(subject, vector, dimensions);
   return vector;
 }

@@ -261,6 +261,25 @@ export class Engine implements Tunable {
     return this.rows.vector(id);
   }
 
+  /** Squared distances between rows, by id: from × to; in the space that the engine searches. */
+  distancesBetween(from: readonly number[], to: readonly number[]): Float32Array {
+    const { plan, stride } = this;
+    const distances = new Float32Array(from.length * to.length);
+    const targets = plan.reserve('distance targets', to.length * stride * 4);
+    const out = plan.reserve('distances out', to.length * 4 + 16);
+    to.forEach((id, i) => {
+      const floats = this.rows.floats(this.rows.position(id), 1);
+      plan.memory.u8.copyWithin(targets + i * stride * 4, floats, floats + stride * 4);
+    });
+    from.forEach((id, i) => {
+      const floats = this.rows.floats(this.rows.position(id), 1);
+      plan.kernels.squaredL2(floats, targets, to.length, stride, out);
+      distances.set(plan.memory.f32.subarray(out >>> 2, (out >>> 2) + to.length), i * to.length);
+    });
+    for (const region of ['distance targets', 'distances out']) plan.release(region);
+    return distances;
+  }
+
   /** Appends rows and, unless a build follows at once, encodes them into their cells. */
   append(vectors: Float32Array, rows: number, encode: boolean): void {
     const first = this.rows.count;
@@ -769,10 +788,11 @@ export class Engine implements Tunable {
    */
   run(query: Float32Array, k: number, settings: Settings, mostRanked: number = 0): number {
     this.#cap(mostRanked);
-    if (this.size === 0) return 0;
-    const wanted = Math.min(k, this.size);
-    this.configure(wanted, settings);
+    const { size } = this;
     this.rows.setQuery(query);
+    if (size === 0) return 0;
+    const wanted = Math.min(k, size);
+    this.configure(wanted, settings);
     this.plan.kernels.search(this.plan.address);
     return this.drain(wanted);
   }
@@ -953,12 +973,13 @@ export class Engine implements Tunable {
   /** Compares every row. */
   runExact(query: Float32Array, k: number): number {
     this.#cap(0);
-    if (this.size === 0) return 0;
-    const wanted = Math.min(k, this.size);
+    const { size } = this;
+    this.rows.setQuery(query);
+    if (size === 0) return 0;
+    const wanted = Math.min(k, size);
     this.reserveResults(wanted);
     this.plan.set('K', wanted);
     this.#settings = null;
-    this.rows.setQuery(query);
     this.plan.kernels.searchExact(this.plan.address);
     return this.drain(wanted);
   }

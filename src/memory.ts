@@ -59,21 +59,24 @@ export class LinearMemory {
     if (area) [this.#base, this.maxBytes] = area;
   }
 
+  // `#grow` empties the views, and so does whoever else makes an unshared memory grow, since that detaches them. Asking a
+  // WebAssembly.Memory for its buffer every time would take 30 ns.
+
   /** All of the memory as floats. */
   get f32(): Float32Array {
-    if (this.#f32.buffer !== this.memory.buffer) this.#f32 = new Float32Array(this.memory.buffer);
+    if (this.#f32.length === 0) this.#f32 = new Float32Array(this.memory.buffer);
     return this.#f32;
   }
 
   /** All of the memory as unsigned words. */
   get u32(): Uint32Array {
-    if (this.#u32.buffer !== this.memory.buffer) this.#u32 = new Uint32Array(this.memory.buffer);
+    if (this.#u32.length === 0) this.#u32 = new Uint32Array(this.memory.buffer);
     return this.#u32;
   }
 
   /** All of the memory as bytes. */
   get u8(): Uint8Array {
-    if (this.#u8.buffer !== this.memory.buffer) this.#u8 = new Uint8Array(this.memory.buffer);
+    if (this.#u8.length === 0) this.#u8 = new Uint8Array(this.memory.buffer);
     return this.#u8;
   }
 
@@ -176,17 +179,29 @@ export class LinearMemory {
   /** Makes the memory reach `end`; in steps of a quarter, at least 1 MiB, since every step costs all views. */
   #grow(end: number): boolean {
     const now = this.memory.buffer.byteLength;
-    if (end <= now) return true;
+    if (end <= now) {
+      // A shared memory that others made grow: the old views are whole, and too short.
+      if (this.#f32.byteLength < now || this.#u32.byteLength < now || this.#u8.byteLength < now)
+        this.#forgetViews();
+      return true;
+    }
     const step = Math.min(Math.max(end, now * 1.25, now + (1 << 20)), this.maxBytes);
     for (const target of [step, end]) {
       const pages = Math.ceil(target / PAGE) - now / PAGE;
       if (now / PAGE + pages > MAX_BYTES / PAGE) continue;
       try {
         this.memory.grow(pages);
+        this.#forgetViews();
         return true;
       } catch {} // the engine refuses with a RangeError: try the smaller step, then give up
     }
     return false;
+  }
+
+  #forgetViews(): void {
+    this.#f32 = new Float32Array(0);
+    this.#u32 = new Uint32Array(0);
+    this.#u8 = new Uint8Array(0);
   }
 
   #outOfMemory(name: string, needed: number): RangeError {

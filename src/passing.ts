@@ -164,6 +164,8 @@ export class Passing {
       read: (found, into, at) => engine.read(found, into, at),
       vector: (id) => engine.vector(id),
       ids: () => ids,
+      version: engine.version,
+      distancesBetween: (from, to) => engine.distancesBetween(from, to),
       isRemoved: (id) => engine.isRemoved(id) || !this.passes(id),
       cellsOfRows: () => engine.cellsOfRows(),
       cellOrder: (query) => engine.cellOrder(query),

@@ -82,6 +82,10 @@ export interface Tunable {
   ids(): Uint32Array;
   /** Whether there was a row of this id that is no more. */
   isRemoved(id: number): boolean;
+  /** Changes whenever rows come, change or go. */
+  readonly version: number;
+  /** Squared distances between rows, by id: from × to. */
+  distancesBetween(from: readonly number[], to: readonly number[]): Float32Array;
   /** The cell of every id. */
   cellsOfRows(): Generator<Progress, Uint32Array>;
   /** All cells, those nearest to a query first. */
@@ -108,7 +112,7 @@ export function* runOneByOne(
   settings: Settings | null,
   step: () => Progress,
 ): Generator<Progress, { ids: Uint32Array; counters: Counters[] }> {
-  const ids = new Uint32Array(queries.length * k).fill(0xffffffff);
+  const ids = new Uint32Array(queries.length * k).fill(NO_ROW);
   const found = neighbors(k);
   const counters: Counters[] = [];
   for (const [i, query] of queries.entries()) {
@@ -143,6 +147,8 @@ const MOST_TRIES = 4;
 const TRUTH: Settings = { probes: 2 ** 31, epsilon: 3.7, patience: 0, keep: 0 };
 /** Rows × floats × queries up to which the truth is computed by exact scans. */
 const EXACT_WORK = 4e8;
+/** Stands where there is no row. */
+const NO_ROW = 0xffffffff;
 const DEFAULT_K = 10;
 /** How often about a tuning runs its sample: before any target, and for each; for progress only. */
 const PASSES = 4;
@@ -154,9 +160,18 @@ const TRIAL_WEIGHT = 3;
 /** Recall that a second stage may cost. */
 const SECOND_STAGE_LOSS = 0.005;
 /** Queries that the wide pass sees at least; it sees half of them, since what it predicts is then measured on all. */
-const GRID_SAMPLE = 100;
+const GRID_SAMPLE = 120;
+/** Rows that a first look at the data asks for their neighbors. */
+const LOOK = 50;
+/** Random rows that stand for cells before there are any. */
+const STAND_INS = 64;
 /** More than this share of the cells for a recall of 0.95: the data has no structure that cells could use. */
 const STRUCTURELESS = 0.4;
+/**
+ * The same of random rows as cells, which are worse than trained ones. At 128 dimensions Gaussian rows need 0.64 to 0.67 of
+ * them, at 32 dimensions 0.39; words and images 0.11 to 0.3, however many rows there are.
+ */
+const HOPELESS = 0.55;
 
 /** Settings before any tuning: careful. */
 function untuned(cells: number): Settings {
@@ -180,6 +195,8 @@ interface Sample {
   own: number[] | null;
   /** True neighbors, queries × k. */
   truth: Uint32Array;
+  /** What was measured on all of these queries, or given up, by settings. Targets must not fall. */
+  measured: Map<string, Measured>;
 }
 
 /** What a sample's queries did with some settings. */
@@ -194,6 +211,7 @@ export class Tuner {
   #engine: Tunable;
   #tuned: Map<number, TunedSetting[]> = new Map();
   #random: () => RandomIntegers;
+  #known = { version: -1, k: 0, truth: new Map<number, Uint32Array>() };
   /** What was asked for last, and what it was given. */
   #last: { k: number; recall: number; settings: Settings | null } | undefined;
   /** Queries that the work under way has run, and about how many it will. */
@@ -317,12 +335,35 @@ export class Tuner {
       k: wanted,
       queries,
       own: null,
+      measured: new Map(),
       truth: truth
         ? this.#columns(truth, queries.length, wanted)
         : finish(this.#truth(queries, null, wanted, true)),
     };
     const recalls = settings ? finish(this.#measure(sample, settings)).recalls : this.#measureExact(sample);
     return { recall: mean(recalls), atLeast: lowerBound(recalls), queries: queries.length, k };
+  }
+
+  /**
+   * Whether cells are of no use for certain, before any are made: the neighbors of a row lie all over random rows taken as
+   * cells. Only asked where the truth is cheap; of larger data `look` tells after the build.
+   */
+  *areCellsHopeless(): Generator<Progress, boolean> {
+    const engine = this.#engine;
+    const k = Math.min(DEFAULT_K, engine.size - 1);
+    if (k < 1 || engine.size < LOOK + STAND_INS || !this.#isTruthCheap(LOOK)) return false;
+    const { truth } = yield* this.#draw(k, LOOK);
+    const drawn = this.#drawIds(LOOK + STAND_INS);
+    const [own, centres] = [drawn.slice(0, LOOK), drawn.slice(LOOK)];
+    const fromQueries = engine.distancesBetween(own, centres);
+    const fromNeighbors = engine.distancesBetween([...truth], centres);
+    const ranks = Uint32Array.from(truth, (_, i) => {
+      const neighbor = fromNeighbors.subarray(i * STAND_INS, (i + 1) * STAND_INS);
+      const query = fromQueries.subarray(Math.floor(i / k) * STAND_INS).subarray(0, STAND_INS);
+      const limit = query[neighbor.indexOf(Math.min(...neighbor))];
+      return query.reduce((rank, distance) => rank + (distance < limit ? 1 : 0), 0);
+    });
+    return mostOf(ranks) > HOPELESS * STAND_INS;
   }
 
   /**
@@ -333,10 +374,8 @@ export class Tuner {
     const engine = this.#engine;
     const k = Math.min(DEFAULT_K, engine.size - 1);
     if (k < 1) return { structureless: false, ranked: 0 };
-    const sample = yield* this.#draw(k, 50);
-    const ranks = yield* this.#ranks(sample);
-    const sorted = ranks.slice().sort();
-    const probes = sorted[Math.floor(0.95 * (sorted.length - 1))] + 1;
+    const sample = yield* this.#draw(k, LOOK);
+    const probes = mostOf(yield* this.#ranks(sample));
     const { counters } = yield* this.#measure(sample, { probes, epsilon: 2.2, patience: 0 });
     return { structureless: probes > STRUCTURELESS * engine.cells, ranked: counters.ranked };
   }
@@ -349,7 +388,7 @@ export class Tuner {
     const engine = this.#engine;
     const k = Math.min(DEFAULT_K, engine.size - 1);
     if (k < 1) return true;
-    const sample = yield* this.#draw(k, 50);
+    const sample = yield* this.#draw(k, LOOK);
     const { probes } = untuned(engine.cells);
     const settings = { probes, epsilon: 2.7, patience: 0 };
     const without = yield* this.#measure(sample, { ...settings, keep: 0 });
@@ -372,23 +411,25 @@ export class Tuner {
   }
 
   *#draw(k: number, wanted: number, given?: Float32Array[]): Generator<Progress, Sample> {
-    const engine = this.#engine;
-    const own: number[] = [];
-    const queries = given ?? [];
-    if (!given && engine.size > 1) {
-      const rows = new Set<number>();
-      const size = Math.min(wanted, engine.size);
-      const random = this.#random();
-      while (rows.size < size) rows.add(random.integer(engine.size));
-      const ids = engine.ids();
-      for (const row of rows) {
-        const id = ids[row];
-        own.push(id);
-        queries.push(engine.vector(id));
-      }
-    }
-    const ids = given ? null : own;
-    return { k, queries, own: ids, truth: yield* this.#truth(queries, ids, k, false) };
+    const own = given ? null : this.#drawIds(wanted);
+    const queries = given ?? (own as number[]).map((id) => this.#engine.vector(id));
+    const truth = yield* this.#truth(queries, own, k, false);
+    return { k, queries, own, truth, measured: new Map() };
+  }
+
+  /** Ids of random rows, all different; of more wanted, the first are the same. */
+  #drawIds(wanted: number): number[] {
+    const { size } = this.#engine;
+    if (size < 2) return [];
+    const rows = new Set<number>();
+    const random = this.#random();
+    while (rows.size < Math.min(wanted, size)) rows.add(random.integer(size));
+    const ids = this.#engine.ids();
+    return Array.from(rows, (row) => ids[row]);
+  }
+
+  #isTruthCheap(queries: number): boolean {
+    return this.#engine.size * this.#engine.stride * queries <= EXACT_WORK;
   }
 
   *#truth(
@@ -398,23 +439,39 @@ export class Tuner {
     exact: boolean,
   ): Generator<Progress, Uint32Array> {
     const engine = this.#engine;
-    const all = exact || engine.size * engine.stride * queries.length <= EXACT_WORK;
-    const truth = new Uint32Array(queries.length * k).fill(0xffffffff);
+    const all = exact || this.#isTruthCheap(queries.length);
+    const truth = new Uint32Array(queries.length * k).fill(NO_ROW);
+    const known: ReadonlyMap<number, Uint32Array> = own && all ? this.#knownOf(k) : new Map();
+    const unknown = queries.map((_, i) => i).filter((i) => !known.has(own?.[i] ?? NO_ROW));
     const width = own ? k + 1 : k;
-    const { ids } = yield* engine.runEach(queries, width, all ? null : TRUTH, () => this.#step());
-    for (let i = 0; i < queries.length; i++) {
+    const asked = unknown.map((i) => queries[i]);
+    const { ids } = yield* engine.runEach(asked, width, all ? null : TRUTH, () => this.#step());
+    for (const [place, i] of unknown.entries()) {
       let at = i * k;
-      for (const id of ids.subarray(i * width, (i + 1) * width)) {
+      for (const id of ids.subarray(place * width, (place + 1) * width)) {
         if (id !== own?.[i] && at < (i + 1) * k) truth[at++] = id;
       }
     }
+    for (const [i, id] of (own && all ? own : []).entries()) {
+      const before = known.get(id);
+      if (before) truth.set(before, i * k);
+      else this.#known.truth.set(id, truth.slice(i * k, (i + 1) * k));
+    }
     return truth;
+  }
+
+  /** True neighbors that are known already: the looks of a build and its tuning ask for those of the same rows. */
+  #knownOf(k: number): Map<number, Uint32Array> {
+    const { version } = this.#engine;
+    if (this.#known.version !== version || this.#known.k !== k)
+      this.#known = { version, k, truth: new Map() };
+    return this.#known.truth;
   }
 
   /** The first k of each row of a table of neighbors, rows removed since left out. */
   #columns(truth: Uint32Array | Int32Array, rows: number, k: number): Uint32Array {
     const width = rows ? truth.length / rows : k;
-    const taken = new Uint32Array(rows * k).fill(0xffffffff);
+    const taken = new Uint32Array(rows * k).fill(NO_ROW);
     for (let i = 0; i < rows; i++) {
       let at = i * k;
       for (let j = i * width; j < (i + 1) * width && at < (i + 1) * k; j++) {
@@ -438,7 +495,7 @@ export class Tuner {
         place[cell] = rank;
       });
       for (let j = i * k; j < (i + 1) * k; j++) {
-        ranks[j] = sample.truth[j] === 0xffffffff ? 0 : place[cellOf[sample.truth[j]]];
+        ranks[j] = sample.truth[j] === NO_ROW ? 0 : place[cellOf[sample.truth[j]]];
       }
       yield this.#step();
     }
@@ -540,6 +597,17 @@ export class Tuner {
 
   /** Runs the sample and averages what it did; gives up half-way where a target is out of reach. */
   *#measure(sample: Sample, settings: Settings, target = 0): Generator<Progress, Measured> {
+    const { probes, epsilon, patience, keep } = settings;
+    const key = [probes, epsilon, patience, keep].join();
+    const before = sample.measured.get(key);
+    // What has failed for a lower target has also failed for this one.
+    if (before) return before;
+    const measured = yield* this.#run(sample, settings, target);
+    sample.measured.set(key, measured);
+    return measured;
+  }
+
+  *#run(sample: Sample, settings: Settings, target: number): Generator<Progress, Measured> {
     const engine = this.#engine;
     const { k, own } = sample;
     const size = sample.queries.length;
@@ -610,7 +678,7 @@ class Grid {
       let hits = 0;
       let all = 0;
       for (let j = i * k; j < (i + 1) * k; j++) {
-        if (truth[j] === 0xffffffff) continue;
+        if (truth[j] === NO_ROW) continue;
         all++;
         if (this.#ranks[j] < probes && this.#bins[j] <= e) hits++;
       }
@@ -662,8 +730,19 @@ function costOf(work: ReturnType<Tunable['counters']>, engine: Tunable): number 
 
 /** The first queries of a sample. */
 function firstOf(sample: Sample, count: number): Sample {
+  if (count >= sample.queries.length) return sample;
   const queries = sample.queries.slice(0, count);
-  return { ...sample, queries, truth: sample.truth.subarray(0, queries.length * sample.k) };
+  return {
+    ...sample,
+    queries,
+    measured: new Map(),
+    truth: sample.truth.subarray(0, queries.length * sample.k),
+  };
+}
+
+/** Cells that must be probed for a recall of 0.95, from the places of the true neighbors' cells. */
+function mostOf(ranks: Uint32Array): number {
+  return ranks.slice().sort()[Math.floor(0.95 * (ranks.length - 1))] + 1;
 }
 
 function sampleSize(rows: number): number {
@@ -687,7 +766,7 @@ function mark(sample: Sample, i: number, ids: Uint32Array, hits: Uint8Array | nu
   let all = 0;
   let hit = 0;
   for (let j = i * k; j < (i + 1) * k; j++) {
-    if (truth[j] === 0xffffffff) continue;
+    if (truth[j] === NO_ROW) continue;
     all++;
     if (!ids.includes(truth[j])) continue;
     hit++;

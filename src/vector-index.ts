@@ -3,6 +3,7 @@ import {
   checkChoice,
   checkIds,
   checkInteger,
+  checkLength,
   checkNumber,
   checkOptions,
   checkRowCount,
@@ -657,11 +658,12 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
 
   #search(query: Float32Array, options?: VectorSearchOptions<Kind>): CappedNeighbors {
     this.#alive();
-    checkVector('query', query, this.dimensions);
+    checkLength('query', query, this.dimensions);
     const { k, settings, most } = this.#resolve(options);
     const engine = this.#engine;
     let found: number;
     if (options?.filter !== undefined) {
+      checkVector('query', query, this.dimensions);
       const count = this.#takeFilter(options.filter);
       found = this.#passing.search(query, k, this.#through(options, k, settings, count), count).found;
     } else {
@@ -686,7 +688,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
     options?: VectorSearchOptions<Kind>,
   ): number {
     this.#alive();
-    checkVector('query', query, this.dimensions);
+    checkLength('query', query, this.dimensions);
     const { k, settings, most } = this.#resolve(options);
     for (const [name, array] of [['ids', ids] as const, ['distances', distances] as const]) {
       if (array.length < k)
@@ -695,6 +697,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
     const engine = this.#engine;
     let found: number;
     if (options?.filter !== undefined) {
+      checkVector('query', query, this.dimensions);
       const count = this.#takeFilter(options.filter);
       found = this.#passing.search(query, k, this.#through(options, k, settings, count), count).found;
     } else {
@@ -1337,7 +1340,9 @@ function* sort(engine: Engine, tuner: Tuner, options: BuildOptions): Generator<P
   yield* under(begun, engine.start(long && options.principal !== false));
   if (long && options.principal === undefined && !(yield* under(begun, isPrincipalBetter(engine))))
     yield* under(begun, engine.start(false));
-  yield* engine.sort(Math.min(cells ?? defaultCells(rows), rows), options.training !== 'none');
+  let wanted = Math.min(cells ?? defaultCells(rows), rows);
+  if (cells === undefined && wanted > 1 && (yield* under(begun, tuner.areCellsHopeless()))) wanted = 1;
+  yield* engine.sort(wanted, options.training !== 'none');
   let look = yield* under(encoded, tuner.look());
   // Where a query must visit most cells anyway, cells only cost: one is scanned faster.
   if (cells === undefined && engine.cells > 1 && look.structureless) {

@@ -1,7 +1,9 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { Cells } from '../src/cells.js';
+import { Engine } from '../src/engine.js';
 import { VectorIndex } from '../src/vector-index.js';
 import { expectNearest, recallOver, rowsOf, truthOf } from './answers.js';
-import { clumpedRows, rowAt } from './data.js';
+import { clumpedRows, normals, rowAt } from './data.js';
 
 describe('tune', () => {
   const vectors = clumpedRows(6000, 24, 40, 0.7, 110);
@@ -97,6 +99,74 @@ describe('tune', () => {
     index.tune({ recall: 0.999 });
     const told = index.explain(rowAt(held, 0, 24), { recall: 0.999 });
     if (told.settings) expect(index.evaluate(held, { recall: 0.999 }).recall).toBeGreaterThan(0.98);
+  });
+});
+
+describe('a build', () => {
+  const calls = (
+    vectors: Float32Array,
+    dimensions: number,
+  ): { exact: number; trained: boolean; cells: number } => {
+    const spies = [vi.spyOn(Engine.prototype, 'runExact'), vi.spyOn(Cells.prototype, 'train')];
+    const { cells } = VectorIndex.from(vectors, { dimensions });
+    const [exact, train] = spies.map((spy) => spy.mock.calls.length);
+    for (const spy of spies) spy.mockRestore();
+    return { exact, trained: train > 0, cells };
+  };
+
+  it('trains no cells where a look at the rows shows that they cannot help', () => {
+    expect(calls(normals(4000 * 128, 5), 128)).toMatchObject({ trained: false, cells: 1 });
+    expect(calls(normals(4000 * 8, 5), 8)).toMatchObject({ trained: true, cells: 32 });
+    expect(calls(clumpedRows(4000, 128, 40, 0.7, 5), 128)).toMatchObject({ trained: true, cells: 32 });
+  });
+
+  it('compares every row with a row of its sample once, for all of its looks and the tuning', () => {
+    expect(calls(normals(4000 * 128, 6), 128).exact).toBe(120);
+    expect(calls(clumpedRows(4000, 24, 40, 0.7, 6), 24).exact).toBe(120);
+  });
+
+  it('asks for the truth again when the rows have changed', () => {
+    const vectors = clumpedRows(4000, 24, 40, 0.7, 6);
+    const index = VectorIndex.from(vectors, { dimensions: 24 });
+    const spy = vi.spyOn(Engine.prototype, 'runExact');
+    index.tune();
+    expect(spy).toHaveBeenCalledTimes(0);
+    index.remove([1, 2, 3]);
+    index.tune();
+    expect(spy).toHaveBeenCalledTimes(120);
+    spy.mockRestore();
+    expect(index.tune().settings.every(({ recall }) => recall > 0.9)).toBe(true);
+  });
+});
+
+describe('queries that are looked at by a kernel', () => {
+  it('are refused on an empty index, with a filter that nothing passes, and for an exact search', () => {
+    const bad = Float32Array.of(0, 1, Number.NaN);
+    const empty = new VectorIndex({ dimensions: 3 });
+    const index = VectorIndex.from(clumpedRows(50, 3, 5, 0.5, 8), { dimensions: 3 });
+    const refused = expect.objectContaining({
+      code: 'ERR_NOT_FINITE',
+      message: expect.stringMatching(/^query: .*NaN/),
+    });
+    for (const call of [
+      () => empty.search(bad),
+      () => empty.search(bad, { exact: true }),
+      () => index.search(bad),
+      () => index.search(bad, { exact: true }),
+      () => index.search(bad, { filter: () => false }),
+      () => index.searchInto(bad, new Uint32Array(10), new Float32Array(10)),
+    ])
+      expect(call).toThrow(refused);
+  });
+
+  it('take rows back that are as large as rows may be', () => {
+    const vectors = clumpedRows(300, 3, 5, 0.5, 8).map((value) => Math.sign(value) * Math.fround(1e16));
+    for (const storage of ['f32', 'int8'] as const) {
+      for (const metric of ['euclidean', 'cosine'] as const) {
+        const index = VectorIndex.from(vectors, { dimensions: 3, metric, storage });
+        for (let id = 0; id < 300; id++) expect(index.search(index.vector(id)).ids).toHaveLength(10);
+      }
+    }
   });
 });
 
