@@ -353,8 +353,16 @@ describe('what git tracks', () => {
     expect(others).toEqual([
       'examples/data/digits-labels.npy',
       'examples/data/digits.npy',
-      'test/fixtures/hyperplane-lsh-1.snapshot',
-      'test/fixtures/vector-index-1.snapshot',
+      ...[
+        'bit-sampling-lsh',
+        'hyperplane-lsh',
+        'min-hash-lsh',
+        'vector-index',
+        'vector-index-bigints',
+        'vector-index-numbers',
+        'vector-index-removed',
+        'vector-index-strings',
+      ].map((name) => `test/fixtures/${name}-1.snapshot`),
     ]);
   });
 

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { BitSamplingLsh } from '../src/bit-sampling-lsh.js';
 import { HyperplaneLsh } from '../src/hyperplane-lsh.js';
+import { MinHashLsh } from '../src/min-hash-lsh.js';
 import type { Metric } from '../src/neighbors.js';
 import type { Storage } from '../src/rows.js';
 import { SnapshotError } from '../src/snapshot.js';
@@ -332,6 +334,46 @@ describe('snapshots that were committed', () => {
     }
     expectSameBits(index.save(), fixture('vector-index-1.snapshot'), 'the bytes');
     expectSameBits(lsh.save(), fixture('hyperplane-lsh-1.snapshot'), 'the bytes');
+  });
+
+  it('are so too of codes and sets, with removed rows, and with ids of the user', () => {
+    const more = JSON.parse(new TextDecoder().decode(fixture('snapshots-more.json')));
+    const query = Float32Array.from(more.query);
+    const removed = VectorIndex.load(fixture('vector-index-removed-1.snapshot'));
+    const strings = VectorIndex.load<'string'>(fixture('vector-index-strings-1.snapshot'));
+    const numbers = VectorIndex.load<'number'>(fixture('vector-index-numbers-1.snapshot'));
+    const bigints = VectorIndex.load<'bigint'>(fixture('vector-index-bigints-1.snapshot'));
+    const codes = BitSamplingLsh.load(fixture('bit-sampling-lsh-1.snapshot'));
+    const sets = MinHashLsh.load(fixture('min-hash-lsh-1.snapshot'));
+    expect({
+      removed: Array.from(removed.search(query, { k: 20 }).ids),
+      strings: strings.search(query, { k: 20 }).userIds,
+      numbers: numbers.search(query, { k: 20, exact: true }).userIds,
+      bigints: bigints.search(query, { k: 20, exact: true }).userIds.map(String),
+      codes: Array.from(codes.search(Uint8Array.from(more.code), { k: 20 }).ids),
+      sets: Array.from(sets.search(Uint32Array.from(more.set), { k: 20 }).ids),
+    }).toEqual(
+      Object.fromEntries(Object.entries(more).filter(([name]) => !['query', 'code', 'set'].includes(name))),
+    );
+    expect([0, 7, 8, 9, 59].filter((id) => removed.has(id))).toEqual([]);
+    expect([removed.size, strings.size, strings.has('😀3'), strings.rowOf('名20')]).toEqual([
+      55,
+      58,
+      false,
+      20,
+    ]);
+    expect(removed.add(query)).toBe(60);
+    removed.remove(60);
+    const saved = {
+      removed: VectorIndex.load(fixture('vector-index-removed-1.snapshot')),
+      strings,
+      numbers,
+      bigints,
+    };
+    for (const [name, index] of Object.entries(saved))
+      expectSameBits(index.save(), fixture(`vector-index-${name}-1.snapshot`), name);
+    expectSameBits(codes.save(), fixture('bit-sampling-lsh-1.snapshot'), 'codes');
+    expectSameBits(sets.save(), fixture('min-hash-lsh-1.snapshot'), 'sets');
   });
 });
 
