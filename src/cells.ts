@@ -475,14 +475,19 @@ export class Cells {
   /** The cell of every live row, by the id at its position; of removed ids 0. */
   *cellsOf(ids: number): Generator<Progress, Uint32Array> {
     const plan = this.#plan;
+    const { codeBytes, blockBytes } = this;
     const cells = new Uint32Array(ids);
     for (let cell = 0; cell < this.count; cell++) {
       // Asked for again in every step: a search in between may have made the memory grow.
       const { u32 } = plan.memory;
       const labels = plan.ptr('labels') >>> 2;
-      this.#slots(cell, (row) => {
+      const entry = (plan.ptr('directory') >>> 2) + cell * 4;
+      const used = u32[entry + 1];
+      let row = (plan.ptr('blocks') + u32[entry] * blockBytes + codeBytes) / 4 + 64;
+      for (let slot = 0; slot < used; slot++) {
         if (u32[row] !== NO_ROW) cells[u32[labels + u32[row]]] = cell;
-      });
+        row += slot % SLOTS === SLOTS - 1 ? blockBytes / 4 - SLOTS + 1 : 1;
+      }
       yield { phase: 'tune', done: 0, total: this.count };
     }
     return cells;

@@ -24,12 +24,25 @@ export class EngineJoins implements Joinable {
   /** Settings for k neighbors; null: exact search. */
   readonly #settings: (k: number) => Settings | null;
   readonly #search: Searches;
+  /** Which places of its order a join begins from. */
+  readonly #stretch: readonly [first: number, end: number] | undefined;
 
   /** `engine` throws once there is none. */
-  constructor(engine: () => Engine, settings: (k: number) => Settings | null, search: Searches) {
+  constructor(
+    engine: () => Engine,
+    settings: (k: number) => Settings | null,
+    search: Searches,
+    stretch?: readonly [first: number, end: number],
+  ) {
+    this.#stretch = stretch;
     this.#engine = engine;
     this.#settings = settings;
     this.#search = search;
+  }
+
+  /** The same for joins that begin from some rows only, by their places in the order; they still find all. */
+  part(first: number, end: number): EngineJoins {
+    return new EngineJoins(this.#engine, this.#settings, this.#search, [first, end]);
   }
 
   get size(): number {
@@ -46,7 +59,9 @@ export class EngineJoins implements Joinable {
 
   order(isSorted: boolean): Uint32Array {
     const engine = this.#engine();
-    return isSorted ? engine.ids() : engine.rows.idsInPlace();
+    if (isSorted) return engine.ids();
+    const order = engine.rows.idsInPlace();
+    return this.#stretch ? order.slice(...this.#stretch) : order;
   }
 
   others(ids: Uint32Array, k: number, into: NeighborsBatch, first: number): void {

@@ -558,11 +558,13 @@ export class Engine implements Tunable {
     } else {
       const sample = this.#drawSample(ids.slice(), cells, random);
       const region = plan.reserve('sample', sample.length * dims * 4);
-      for (let i = 0; i < sample.length; i++) {
-        const floats = this.rows.floats(this.rows.position(sample[i]), 1);
-        this.#space.transform(floats, 1, region + i * dims * 4);
-        if (i % CHUNK_ROWS === 0) yield { phase: 'train', done: 0, total: sample.length };
-      }
+      const list = plan.reserve('sampled ids', sample.length * 4);
+      plan.memory.u32.set(sample, list >>> 2);
+      yield* this.share({ kind: 'sample', ids: list, sample: region }, sample.length, (first, end) => {
+        this.#transformSample(list, region, first, end);
+        return { phase: 'train', done: 0, total: sample.length };
+      });
+      plan.release('sampled ids');
       yield* this.#cells.train(cells, sample.length, random, train ? undefined : 0, this.share);
       plan.release('sample');
 
@@ -623,11 +625,23 @@ export class Engine implements Tunable {
   /** Does a part of a job that another engine over the same memory began. */
   work(job: Job, first: number, end: number): void {
     this.rows.openChunk();
-    if (job.kind === 'train') this.#cells.assignSample(job.sample, job.nearest, job.distances, first, end);
+    if (job.kind === 'sample') this.#transformSample(job.ids, job.sample, first, end);
+    else if (job.kind === 'train')
+      this.#cells.assignSample(job.sample, job.nearest, job.distances, first, end);
     else if (job.kind === 'assign') this.#assign(job.nearest, first, end);
     else if (job.kind === 'encode') this.#fillCells(job.starts, job.sizes, first, end);
     else if (job.kind === 'refine') this.#fillRecords(first, end);
     else for (let i = first; i < end; i++) this.#runOne(job, i);
+  }
+
+  /** Writes some rows of the sample, whose ids stand at an address, as the cells see them. */
+  #transformSample(ids: number, sample: number, first: number, end: number): void {
+    const bytes = this.plan.get('Dims') * 4;
+    const { u32 } = this.plan.memory;
+    for (let i = first; i < end; i++) {
+      const floats = this.rows.floats(this.rows.position(u32[(ids >>> 2) + i]), 1);
+      this.#space.transform(floats, 1, sample + i * bytes);
+    }
   }
 
   /** Writes the nearest cell of the rows at some positions, u32 by position. */

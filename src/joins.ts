@@ -33,7 +33,7 @@ export interface StreamOptions extends AsyncOptions {
 
 const MAX_K = 2 ** 32 - 1;
 /** Places (ids and distances) of a page, where nothing else is wanted. */
-const PAGE_PLACES = 2 ** 16;
+export const PAGE_PLACES: number = 2 ** 16;
 const MOST_PAGE_ROWS = 2 ** 26;
 /** Rows of a page of few neighbors each. */
 const PAGE_ROWS = 4096;
@@ -182,7 +182,8 @@ export function checkJoin(options: { k?: unknown; radius?: unknown }): void {
   throw typeError('ERR_ARGUMENT_TYPE', `options: expected either k or radius, got ${got}`);
 }
 
-function pageRowsOf(options: StreamOptions, k: number, rows = PAGE_ROWS): number {
+/** Rows of a page for k neighbors each; checks the options of a stream. */
+export function pageRowsOf(options: StreamOptions, k: number, rows: number = PAGE_ROWS): number {
   const wanted = options?.pageRows ?? Math.max(1, Math.min(rows, Math.floor(PAGE_PLACES / k)));
   const checked = checkInteger('pageRows', wanted, 1, MOST_PAGE_ROWS);
   checkAsync(options); // before anything starts

@@ -1,10 +1,28 @@
-import { type ErrorCode, rangeError, typeError } from './check.js';
+import { checkRows, type ErrorCode, rangeError, typeError } from './check.js';
 import { Engine, type EngineState } from './engine.js';
+import { type GroupPage, Groups } from './groups.js';
+import { IdSet } from './id-set.js';
+import {
+  checkJoin,
+  checkK,
+  checkRadius,
+  joinGroups,
+  joinNeighbors,
+  joinPairs,
+  PAGE_PLACES,
+  pageRowsOf,
+} from './joins.js';
 import { LinearMemory } from './memory.js';
 import { type AsyncOptions, checkAsync, finishInSlices, type Progress, Turn } from './progress.js';
 import { type Job, PART_ITEMS, type Share } from './share.js';
 import type { TunedSetting } from './tuning.js';
-import { type BuildOptions, VectorIndex, type VectorIndexOptions } from './vector-index.js';
+import {
+  type BuildOptions,
+  VectorIndex,
+  type VectorIndexOptions,
+  type VectorJoinOptions,
+  type VectorSearchOptions,
+} from './vector-index.js';
 
 /**
  * What threads need to work on one index over one memory: the seam between the core and orthant/workers, which may
@@ -97,6 +115,15 @@ export class Windows {
   }
 }
 
+const PHASES: Readonly<Record<Job['kind'], Progress['phase']>> = {
+  sample: 'train',
+  train: 'train',
+  assign: 'assign',
+  encode: 'encode',
+  refine: 'refine',
+  search: 'tune',
+};
+
 /** A job of a build, for other threads to take parts of. */
 export interface SharedJob {
   job: Job;
@@ -119,7 +146,7 @@ export function shareBuild(index: VectorIndex, threads: number, tell: (job: Shar
       const start = engine.plan.reserve(`area ${i}`, bytes);
       return [start, start + engine.plan.memory.capacity(`area ${i}`)] as const;
     });
-    let progress: Progress = { phase: job.kind === 'search' ? 'tune' : job.kind, done: 0, total };
+    let progress: Progress = { phase: PHASES[job.kind], done: 0, total };
     const counters = new Int32Array(new SharedArrayBuffer(16));
     if (parts > 1) tell({ job, total, counters, state: stateOf(index), windows });
     for (;;) {
@@ -168,8 +195,96 @@ export function* helpBuild(
   }
 }
 
+/** Number of ids that an index has given out. */
+export function idCountOf(index: VectorIndex): number {
+  return index.parts.engine.rows.idCount;
+}
+
+/** Options as they can be sent: with the filter as a bitmap. `ids`: how many a function is asked about. */
+export function packOptions<Options extends object | undefined>(options: Options, ids: number): Options {
+  const { filter } = (options ?? {}) as VectorSearchOptions;
+  let bytes: Uint8Array;
+  if (typeof filter === 'function') bytes = IdSet.where(ids, filter).bytes;
+  else if (filter instanceof IdSet) bytes = filter.bytes;
+  else return options;
+  return { ...options, filter: bytes.slice() };
+}
+
+/** A join that one thread does for a stretch of the rows: all of its pages. Groups are of what that stretch shows. */
+export function joinPart(
+  index: VectorIndex,
+  kind: 'neighborGraph' | 'selfJoin' | 'duplicates',
+  options: VectorJoinOptions & { k?: number; radius?: number },
+  first: number,
+  end: number,
+): unknown[] {
+  const joins = index.parts.joins(options).part(first, end);
+  const { k = 0, radius = 0 } = options;
+  const isSigned = index.metric === 'inner-product';
+  if (kind === 'neighborGraph') return [...joinNeighbors(joins, k, options)];
+  if (kind === 'selfJoin') return [...joinPairs(joins, radius, options)];
+  return [...joinGroups(joins, radius, !isSigned, options)];
+}
+
+/** Unites the groups that stretches show; `ids`: how many there are. */
+export class UnitedGroups {
+  readonly #groups: Groups;
+  readonly #ids: number;
+
+  constructor(ids: number) {
+    this.#groups = new Groups(ids);
+    this.#ids = ids;
+  }
+
+  add({ offsets, ids }: GroupPage): void {
+    for (let group = 0; group + 1 < offsets.length; group++)
+      for (let i = offsets[group] + 1; i < offsets[group + 1]; i++)
+        this.#groups.unite(ids[offsets[group]], ids[i]);
+  }
+
+  /** Pages of about so many ids. Nothing instead of a page lets others run in between. */
+  pages(pageIds: number): Generator<GroupPage | undefined> {
+    const all = new Uint32Array(this.#ids).map((_, id) => id);
+    return this.#groups.pages(all, pageIds);
+  }
+}
+
+/** Ids and vectors of an index in the order of its joins, `each` rows at a time. */
+export function* rowsOf(
+  index: VectorIndex,
+  each: number,
+): Generator<{ rows: Uint32Array; queries: Float32Array }> {
+  const joins = index.parts.joins({});
+  const order = joins.order(false);
+  const { version } = joins;
+  for (let first = 0; first < order.length; first += each) {
+    if (joins.version !== version) throw failure('ERR_CHANGED', CHANGED);
+    const rows = order.slice(first, first + each);
+    const queries = new Float32Array(rows.length * joins.dimensions);
+    rows.forEach((id, i) => {
+      queries.set(joins.vector(id), i * joins.dimensions);
+    });
+    yield { rows, queries };
+  }
+}
+
+/** What a join says whose rows change while it is under way. */
+export const CHANGED =
+  'index: expected the rows that the join began with, got a change while it was under way; start it anew';
+
 export type { AsyncOptions, BuildOptions, VectorIndexOptions };
-export { checkAsync, finishInSlices, Turn, VectorIndex };
+export {
+  checkAsync,
+  checkJoin,
+  checkK,
+  checkRadius,
+  checkRows,
+  finishInSlices,
+  PAGE_PLACES,
+  pageRowsOf,
+  Turn,
+  VectorIndex,
+};
 
 /** An error of this package, for the adapter. */
 export function failure(code: ErrorCode, message: string): Error {

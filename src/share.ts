@@ -13,6 +13,7 @@ interface SearchSettings {
  * so that the bytes do not depend on who does which. Numbers are addresses, in the memory of the build.
  */
 export type Job =
+  | { kind: 'sample'; ids: number; sample: number }
   | { kind: 'train'; sample: number; nearest: number; distances: number }
   | { kind: 'assign'; nearest: number }
   | { kind: 'encode'; starts: number; sizes: number }
@@ -35,6 +36,7 @@ export type Share = (
 
 /** Items of a part: as many as take about a millisecond. */
 export const PART_ITEMS: Readonly<Record<Job['kind'], number>> = {
+  sample: 64,
   train: 64,
   assign: 64,
   encode: 4,

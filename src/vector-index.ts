@@ -19,7 +19,6 @@ import { EngineSnapshot, writeEngine } from './engine-snapshot.js';
 import type { GroupPage } from './groups.js';
 import type { Filter } from './id-set.js';
 import type { VectorPages } from './join-queries.js';
-import type { Joinable } from './joinable.js';
 import {
   checkJoin,
   checkK,
@@ -1067,9 +1066,9 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
   }
 
   /** @internal for parallel.ts */
-  get parts(): { engine: Engine; tuner: Tuner } {
+  get parts(): { engine: Engine; tuner: Tuner; joins: (options: VectorJoinOptions) => EngineJoins } {
     this.#alive();
-    return { engine: this.#engine, tuner: this.#tuner };
+    return { engine: this.#engine, tuner: this.#tuner, joins: (options) => this.#joinable(options) };
   }
 
   /** @internal takes in the first rows and builds; for parallel.ts */
@@ -1238,7 +1237,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
   }
 
   /** The index as joins see it. */
-  #joinable(options: VectorJoinOptions): Joinable {
+  #joinable(options: VectorJoinOptions): EngineJoins {
     this.#alive();
     checkOptions('options', options);
     const { recall, exact } = options ?? {};

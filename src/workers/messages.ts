@@ -1,4 +1,4 @@
-import type { BuildOptions, VectorIndexOptions, VectorSearchOptions } from '../index.js';
+import type { BuildOptions, VectorIndexOptions, VectorJoinOptions, VectorSearchOptions } from '../index.js';
 import type { IndexState } from '../parallel.js';
 
 /** An index as it is handed from thread to thread: over a shared memory, or as the bytes of a snapshot. */
@@ -12,6 +12,15 @@ export type Request =
   | { kind: 'version'; version: Version; window?: [number, number] }
   /** Call a method of it. */
   | { kind: 'call'; id: number; method: string; args: unknown[] }
+  /** Do a join for some rows, by their places in the order. */
+  | {
+      kind: 'join';
+      id: number;
+      join: 'neighborGraph' | 'selfJoin' | 'duplicates';
+      options: VectorJoinOptions;
+      first: number;
+      end: number;
+    }
   /** Take parts of a batch until there are no more. */
   | { kind: 'batch'; id: number; batch: Batch }
   /** Make the next version. */
@@ -54,6 +63,8 @@ export type Response =
 /** What is known of a version without asking a worker. */
 export interface About {
   size: number;
+  /** Ids given out. */
+  ids: number;
   dimensions: number;
   metric: string;
   storage: string;

@@ -2,18 +2,45 @@ import type {
   AsyncOptions,
   BuildOptions,
   CappedBatch,
+  CappedNeighbors,
+  Evaluation,
+  GroupPage,
   Metric,
+  NeighborPage,
   Neighbors,
+  PairPage,
   Progress,
+  RadiusBatch,
+  RadiusOptions,
+  RangePage,
   SnapshotLimits,
   Storage,
   TuneOptions,
   TuningReport,
   VectorExplanation,
   VectorIndexOptions,
+  VectorJoinOptions,
+  VectorPages,
   VectorSearchOptions,
 } from '../index.js';
-import { canShare, checkAsync, failure, Windows } from '../parallel.js';
+import {
+  CHANGED,
+  canShare,
+  checkAsync,
+  checkJoin,
+  checkK,
+  checkRadius,
+  checkRows,
+  failure,
+  PAGE_PLACES,
+  packOptions,
+  pageRowsOf,
+  rowsOf,
+  UnitedGroups,
+  VectorIndex,
+  Windows,
+} from '../parallel.js';
+import { concatRanges, inOrder, joinPages, regroup, stretches } from './joins.js';
 import {
   type About,
   type Batch,
@@ -29,6 +56,9 @@ import { startThread, type Thread, threadCount } from './threads.js';
 /** Queries that one thread takes of a batch at a time, and from how many on several threads share it. */
 const PART = 16;
 const LEAST_SHARED = 2 * PART;
+/** Rows of a part of a join of pairs, and parts that are under way for each thread. */
+const PAIR_ROWS = 512;
+const AHEAD = 2;
 /** Places of a batch's results that the threads share; the index itself refuses more than 2^29. */
 const MOST_PLACES = 2 ** 29;
 /** A window grows as often as it takes, up to this. */
@@ -180,13 +210,229 @@ export class WorkerPool {
   }
 
   /** As VectorIndex.search, on the thread with the fewest calls. */
-  search(query: Float32Array, options?: VectorSearchOptions): Promise<Neighbors> {
-    return this.#call('search', [query, options]) as Promise<Neighbors>;
+  async search(query: Float32Array, options?: VectorSearchOptions): Promise<CappedNeighbors> {
+    return (await this.#call('search', [query, this.#packed(options)])) as CappedNeighbors;
+  }
+
+  /** As VectorIndex.searchById. */
+  async searchById(id: number, options?: VectorSearchOptions): Promise<Neighbors> {
+    return (await this.#call('searchById', [id, this.#packed(options)])) as Neighbors;
+  }
+
+  /** As VectorIndex.searchRadius. */
+  async searchRadius(query: Float32Array, radius: number, options?: RadiusOptions): Promise<Neighbors> {
+    return (await this.#call('searchRadius', [query, radius, this.#packed(options)])) as Neighbors;
+  }
+
+  /** As VectorIndex.searchRadiusBatch, by all threads. */
+  async searchRadiusBatch(
+    queries: Float32Array,
+    radius: number,
+    options?: RadiusOptions,
+  ): Promise<RadiusBatch> {
+    const packed = this.#packed(options);
+    const { dimensions } = this.#known;
+    const count = queries instanceof Float32Array ? queries.length / dimensions : 0;
+    const whole = (): Promise<RadiusBatch> =>
+      this.#call('searchRadiusBatch', [queries, radius, packed]) as Promise<RadiusBatch>;
+    if (!Number.isInteger(count) || count < LEAST_SHARED || this.#members.length === 1) return whole();
+    const each = Math.max(PART, Math.ceil(count / (8 * this.#members.length)));
+    const tasks = [...stretches(count, each)].map(([first, end]) => {
+      const some = queries.slice(first * dimensions, end * dimensions);
+      return () => this.#call('searchRadiusBatch', [some, radius, packed]) as Promise<RadiusBatch>;
+    });
+    const version = this.#version;
+    const parts: RadiusBatch[] = [];
+    try {
+      for await (const part of inOrder(tasks, AHEAD * this.#members.length, undefined)) parts.push(part);
+    } catch (error) {
+      if ((error as { code?: string }).code === 'ERR_WORKER') throw error;
+      return whole(); // the rows that an error names are then those of the whole batch
+    }
+    // All answers are those of one version.
+    return version === this.#version ? concatRanges(parts) : whole();
+  }
+
+  /**
+   * As VectorIndex.neighborGraph, by all threads: the same pages, in the same order, for `for await`. A few pages are under
+   * way at a time, and a thread does one at a go: `pageRows` is also how long other calls wait.
+   *
+   * A change of the index while a loop is under way ends it (TypeError, ERR_CHANGED); so does the end of a thread
+   * (ERR_WORKER).
+   */
+  neighborGraph(options: VectorJoinOptions & { k: number }): AsyncIterable<NeighborPage> {
+    const each = pageRowsOf(options, checkK(options?.k));
+    return this.#pages(options, () => flat(this.#parts<NeighborPage>('neighborGraph', options, each)));
+  }
+
+  /** As VectorIndex.selfJoin, by all threads: the same pairs in the same order. The rest as neighborGraph. */
+  selfJoin(options: VectorJoinOptions & { radius: number }): AsyncIterable<PairPage> {
+    checkRadius(options?.radius, this.metric === 'inner-product');
+    const least = pageRowsOf(options, 1, PAGE_PLACES);
+    return this.#pages(options, () =>
+      joinPages(this.#parts<PairPage>('selfJoin', options, PAIR_ROWS), least),
+    );
+  }
+
+  /**
+   * As VectorIndex.duplicates, by all threads: the same groups. Each thread looks at its share of the rows; for every share
+   * under way it takes about 40 bytes a row of the index.
+   */
+  duplicates(options: VectorJoinOptions & { radius: number }): AsyncIterable<GroupPage> {
+    checkRadius(options?.radius, this.metric === 'inner-product');
+    const pageIds = pageRowsOf(options, 1, PAGE_PLACES);
+    return this.#pages(options, () => this.#groups(options, pageIds));
+  }
+
+  /**
+   * As VectorIndex.join, by all threads; `other` may be an index of this thread, queries, or pages of them. With a radius
+   * a page has `pageRows` queries, however many neighbors those have.
+   */
+  join(
+    other: VectorIndex | Float32Array | VectorPages,
+    options: VectorJoinOptions & { k: number },
+  ): AsyncIterable<NeighborPage>;
+  join(
+    other: VectorIndex | Float32Array | VectorPages,
+    options: VectorJoinOptions & { radius: number },
+  ): AsyncIterable<RangePage>;
+  join(
+    other: VectorIndex | Float32Array | VectorPages,
+    options: VectorJoinOptions & { k?: number; radius?: number },
+  ): AsyncIterable<NeighborPage | RangePage> {
+    checkJoin(options);
+    const { k, radius, recall, exact } = options;
+    const how =
+      k === undefined
+        ? { method: 'searchRadiusBatch', args: [radius, { recall, exact }] }
+        : { method: 'searchBatch', args: [{ k: checkK(k), recall, exact }] };
+    if (k === undefined) checkRadius(radius, this.metric === 'inner-product');
+    const each = pageRowsOf(options, k ?? 1);
+    const { dimensions } = this;
+    if (other instanceof Float32Array) checkRows('other', other, dimensions);
+    else if (other instanceof VectorIndex && other.dimensions !== dimensions)
+      throw failure(
+        'ERR_ARGUMENT_RANGE',
+        `other: expected an index of ${dimensions} dimensions, got one of ${other.dimensions}`,
+      );
+    else if (
+      typeof other !== 'object' ||
+      other === null ||
+      !(other instanceof VectorIndex || Symbol.iterator in other || Symbol.asyncIterator in other)
+    )
+      throw failure(
+        'ERR_ARGUMENT_TYPE',
+        'other: expected an index, a Float32Array or pages of them, got something else',
+      );
+    return this.#pages(options, () => this.#joined(other, how, each, options));
+  }
+
+  async *#joined(
+    other: VectorIndex | Float32Array | VectorPages,
+    { method, args }: { method: string; args: unknown[] },
+    each: number,
+    { signal }: AsyncOptions,
+  ): AsyncGenerator<NeighborPage | RangePage, void, undefined> {
+    const pool = this;
+    const { dimensions } = this.#known;
+    const version = this.#version;
+    const tasks = async function* (): AsyncGenerator<() => Promise<NeighborPage | RangePage>> {
+      const task = (rows: Uint32Array, queries: Float32Array) => async () => {
+        const found = (await pool.#unchanged(version, () =>
+          pool.#call(method, [queries, ...args]),
+        )) as object;
+        const { capped: _, ...page } = found as CappedBatch;
+        return { rows, ...page };
+      };
+      if (other instanceof VectorIndex) {
+        for (const { rows, queries } of rowsOf(other, each)) yield task(rows, queries);
+        return;
+      }
+      const pages = other instanceof Float32Array ? [other] : other;
+      let first = 0;
+      const check = (page: Float32Array, number: number): void =>
+        void checkRows(`page ${number} of other`, page, dimensions);
+      for await (const queries of regroup(pages, dimensions, each, check)) {
+        const count = queries.length / dimensions;
+        const from = first;
+        first += count;
+        yield task(
+          Uint32Array.from({ length: count }, (_, i) => from + i),
+          queries,
+        );
+      }
+    };
+    yield* inOrder(tasks(), AHEAD * this.#members.length, signal);
+  }
+
+  async *#groups(options: VectorJoinOptions, pageIds: number): AsyncGenerator<GroupPage, void, undefined> {
+    const { size, ids } = this.#known;
+    const groups = new UnitedGroups(ids);
+    const each = Math.max(PAIR_ROWS, Math.ceil(size / (2 * this.#members.length)));
+    for await (const pages of this.#parts<GroupPage>('duplicates', options, each))
+      for (const page of pages) groups.add(page);
+    for (const page of groups.pages(pageIds)) if (page) yield page;
+  }
+
+  /** A join in parts of so many rows: the pages of each, in order. */
+  async *#parts<Page>(
+    join: 'neighborGraph' | 'selfJoin' | 'duplicates',
+    options: VectorJoinOptions,
+    each: number,
+  ): AsyncGenerator<Page[], void, undefined> {
+    const { onProgress, signal, sliceMs: _, ...others } = options;
+    const total = this.#known.size;
+    const version = this.#version;
+    const tasks = Array.from(stretches(total, each), ([first, end]) => async () => {
+      const member = this.#idlest;
+      const request = (id: number): Request => ({ kind: 'join', id, join, options: others, first, end });
+      return (await this.#unchanged(version, () => this.#ask(member, request))).result as Page[];
+    });
+    let done = 0;
+    for await (const pages of inOrder(tasks, AHEAD * this.#members.length, signal)) {
+      done = Math.min(total, done + each);
+      onProgress?.({ phase: 'join', done, total });
+      yield pages;
+    }
+  }
+
+  /** What a call gives, if the index is the same before and after. */
+  async #unchanged<T>(version: Version | null, call: () => Promise<T>): Promise<T> {
+    if (this.#end) throw this.#end;
+    if (version !== this.#version) throw failure('ERR_CHANGED', CHANGED);
+    const result = await call();
+    if (this.#end) throw this.#end;
+    if (version !== this.#version) throw failure('ERR_CHANGED', CHANGED);
+    return result;
+  }
+
+  #pages<Page>(
+    options: AsyncOptions,
+    start: () => AsyncGenerator<Page, void, undefined>,
+  ): AsyncIterable<Page> {
+    checkAsync(options);
+    if (this.#end) throw this.#end;
+    return { [Symbol.asyncIterator]: start };
+  }
+
+  #packed<Options extends object | undefined>(options: Options): Options {
+    return packOptions(options, this.#known.ids);
+  }
+
+  /** As VectorIndex.evaluate. */
+  async evaluate(
+    queries: Float32Array,
+    options?: VectorSearchOptions & { truth?: Uint32Array | Int32Array },
+  ): Promise<Evaluation> {
+    return (await this.#call('evaluate', [queries, this.#packed(options)])) as Evaluation;
   }
 
   /** As VectorIndex.explain. */
-  explain(query: Float32Array, options?: VectorSearchOptions & { id?: number }): Promise<VectorExplanation> {
-    return this.#call('explain', [query, options]) as Promise<VectorExplanation>;
+  async explain(
+    query: Float32Array,
+    options?: VectorSearchOptions & { id?: number },
+  ): Promise<VectorExplanation> {
+    return (await this.#call('explain', [query, this.#packed(options)])) as VectorExplanation;
   }
 
   /** As VectorIndex.vector. */
@@ -200,8 +446,9 @@ export class WorkerPool {
   }
 
   /** As VectorIndex.searchBatch, by all threads: each takes a few queries at a time until there are no more. */
-  async searchBatch(queries: Float32Array, options: VectorSearchOptions = {}): Promise<CappedBatch> {
+  async searchBatch(queries: Float32Array, given: VectorSearchOptions = {}): Promise<CappedBatch> {
     const { dimensions } = this.#known;
+    const options = this.#packed(given);
     const k = options?.k ?? 10;
     const count = queries instanceof Float32Array ? queries.length / dimensions : 0;
     const isPlain = Number.isInteger(count) && Number.isInteger(k) && k > 0 && count * k <= MOST_PLACES;
@@ -473,10 +720,14 @@ export class WorkerPool {
     });
   }
 
+  /** The thread with the fewest calls. */
+  get #idlest(): Member {
+    return this.#members.reduce((a, b) => (b.calls.size < a.calls.size ? b : a));
+  }
+
   async #call(method: string, args: unknown[]): Promise<unknown> {
     if (this.#end) throw this.#end;
-    const member = this.#members.reduce((a, b) => (b.calls.size < a.calls.size ? b : a));
-    return (await this.#ask(member, (id) => ({ kind: 'call', id, method, args }))).result;
+    return (await this.#ask(this.#idlest, (id) => ({ kind: 'call', id, method, args }))).result;
   }
 
   /** A change waits for those before it, whatever became of them. */
@@ -541,6 +792,10 @@ export class WorkerPool {
       signal?.removeEventListener('abort', abort);
     }
   }
+}
+
+async function* flat<Page>(lists: AsyncIterable<readonly Page[]>): AsyncGenerator<Page, void, undefined> {
+  for await (const pages of lists) yield* pages;
 }
 
 /** A copy on a buffer of its own: what is sent is the whole buffer, however little of it a view shows. */

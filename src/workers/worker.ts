@@ -4,6 +4,8 @@ import {
   copyShared,
   finishInSlices,
   helpBuild,
+  idCountOf,
+  joinPart,
   openShared,
   type SharedJob,
   shareBuild,
@@ -51,9 +53,7 @@ port.onmessage = ({ data }) => {
     const { id } = request;
     try {
       if (failed !== undefined) throw failed;
-      const result =
-        request.kind === 'batch' ? searchParts(request.batch) : call(request.method, request.args);
-      answer({ kind: 'result', id, result });
+      answer({ kind: 'result', id, result: resultOf(request) });
     } catch (error) {
       answer({ kind: 'error', id, error: packError(error) });
     }
@@ -75,6 +75,13 @@ function open(version: Version, window?: [number, number]): VectorIndex {
   if (version.state) return attach(version.state, window);
   const { bytes, maxBytes } = version;
   return VectorIndex.load(bytes, maxBytes === undefined ? undefined : { maxBytes });
+}
+
+function resultOf(request: Extract<Request, { kind: 'call' | 'batch' | 'join' }>): unknown {
+  if (request.kind === 'batch') return searchParts(request.batch);
+  if (request.kind === 'call') return call(request.method, request.args);
+  const { join, options, first, end } = request;
+  return joinPart(index as VectorIndex, join, options, first, end);
 }
 
 function call(method: string, args: unknown[]): unknown {
@@ -157,7 +164,7 @@ async function make(request: Extract<Request, { kind: 'make' }>): Promise<void> 
     answer(
       {
         ...{ kind: 'made', id, result, version },
-        about: { size, dimensions, metric, storage, cells },
+        about: { size, ids: idCountOf(made), dimensions, metric, storage, cells },
         windowBytes: windowBytes(made, USUAL_K),
       },
       version.bytes ? [version.bytes.buffer] : [],
