@@ -273,9 +273,9 @@ describe.each([true, false])('a pool (over one memory: %s)', (shared) => {
     }
     expect(await pool.searchById(7, { k: 6 })).toEqual(index.searchById(7, { k: 6 }));
     expect(await pool.searchRadius(query, 2.5)).toEqual(index.searchRadius(query, 2.5));
-    const within = index.searchRadiusBatch(queries, 2.5, { exact: true });
+    const within = index.searchRadiusBatch(queries, 6, { exact: true });
     expect(within.ids.length).toBeGreaterThan(150);
-    expect(await pool.searchRadiusBatch(queries, 2.5, { exact: true })).toEqual(within);
+    expect(await pool.searchRadiusBatch(queries, 6, { exact: true })).toEqual(within);
     expect(await pool.evaluate(queries, { k: 5 })).toEqual(index.evaluate(queries, { k: 5 }));
     await expect(pool.searchRadiusBatch(queries, -1)).rejects.toThrow('radius: expected');
   });

@@ -160,11 +160,6 @@ async function make(request: Extract<Request, { kind: 'make' }>): Promise<void> 
   };
   try {
     const { made, result } = await next(request.make, shared, from, options, helpers);
-    if (made.idKind !== 'row')
-      throw failure(
-        'ERR_ARGUMENT_TYPE',
-        'ids: expected rows called by their numbers, which is all a pool knows',
-      );
     const { size, dimensions, metric, storage, cells } = made;
     const version: Version = shared ? { state: stateOf(made) } : { bytes: made.save() };
     answer(
@@ -186,6 +181,15 @@ async function make(request: Extract<Request, { kind: 'make' }>): Promise<void> 
   }
 }
 
+/** Refuses ids of the user: threads hand row numbers on. */
+function checkKind({ idKind }: { idKind: string }): void {
+  if (idKind !== 'row')
+    throw failure(
+      'ERR_ARGUMENT_TYPE',
+      `ids: expected rows called by their numbers, got ids of kind ${idKind}`,
+    );
+}
+
 /** The next version of an index: a new one, or a copy of the present one with a change. */
 async function next(
   make: Make,
@@ -199,12 +203,14 @@ async function next(
   };
   if (make.how === 'from') {
     const made: VectorIndex = shared ? openShared(make.options) : new VectorIndex<'row'>(make.options);
+    checkKind(made);
     if (shared) shareBuild(made, helpers.length, tell);
     await finishInSlices(made.take(make.vectors, make.options), options);
     return { made, result: undefined };
   }
   if (make.how === 'load') {
     const loaded: VectorIndex = VectorIndex.load(make.bytes, make.limits);
+    checkKind(loaded);
     return { made: shared ? await finishInSlices(toShared(loaded), options) : loaded, result: undefined };
   }
   const version = from as Version;
