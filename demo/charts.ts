@@ -1,6 +1,6 @@
 import * as Plot from '@observablehq/plot';
-import type { Point } from './work/curve.js';
-import type { DigitsBuild } from './work/digits.js';
+import type { Point } from './tasks/curve.js';
+import type { DigitsBuild } from './tasks/digits.js';
 
 const style = { background: 'none', fontSize: '12px', overflow: 'visible' };
 

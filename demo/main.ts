@@ -1,13 +1,13 @@
 import { byId } from './page.js';
 import { connect, type Remote } from './remote.js';
+import type { CurveWork } from './tasks/curve.js';
+import type { DigitsWork } from './tasks/digits.js';
+import type { VectorsWork } from './tasks/vectors.js';
+import type { WordsWork } from './tasks/words.js';
 import { CurveView } from './views/curve.js';
 import { DigitsView } from './views/digits.js';
 import { VectorsView } from './views/vectors.js';
 import { WordsView } from './views/words.js';
-import type { CurveWork } from './work/curve.js';
-import type { DigitsWork } from './work/digits.js';
-import type { VectorsWork } from './work/vectors.js';
-import type { WordsWork } from './work/words.js';
 
 /** A worker for each view: the measuring of one keeps no other waiting. */
 function ask<Work>(part: string): Remote<Work> {

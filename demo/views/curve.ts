@@ -1,7 +1,7 @@
 import { tradeOff } from '../charts.js';
 import { byId, duration, fillTable, percent, showError } from '../page.js';
 import type { Remote } from '../remote.js';
-import type { CurveWork, DataName, Point } from '../work/curve.js';
+import type { CurveWork, DataName, Point } from '../tasks/curve.js';
 
 /** Recall against time, measured here. */
 export class CurveView {

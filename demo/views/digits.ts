@@ -1,7 +1,7 @@
 import { sizeBars } from '../charts.js';
 import { byId, duration, latest, make, percent, showError } from '../page.js';
 import type { Remote } from '../remote.js';
-import type { DigitsAnswer, DigitsSettings, DigitsWork, Family } from '../work/digits.js';
+import type { DigitsAnswer, DigitsSettings, DigitsWork, Family } from '../tasks/digits.js';
 import { Pad } from './pad.js';
 
 const SIDE = 8;

@@ -1,6 +1,6 @@
 import { byId, duration, fillTable, make, percent, showError } from '../page.js';
 import type { Remote } from '../remote.js';
-import type { Opened, VectorsWork } from '../work/vectors.js';
+import type { Opened, VectorsWork } from '../tasks/vectors.js';
 
 /** Vectors of the user's own: drop a file, search it, keep it, take it along. */
 export class VectorsView {

@@ -1,6 +1,6 @@
 import { byId, duration, latest, make, percent, showError } from '../page.js';
 import type { Remote } from '../remote.js';
-import type { WordsWork } from '../work/words.js';
+import type { WordsWork } from '../tasks/words.js';
 
 const K = 20;
 /** Words that the box suggests; the rest can be typed all the same. */
