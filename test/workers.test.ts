@@ -213,8 +213,7 @@ describe.each([true, false])('a pool (over one memory: %s)', (shared) => {
 
   it('rejects the calls of a worker that dies, replaces it, and keeps the index', async () => {
     const { pool, workers } = await openWithHandles(shared, rows);
-    const before = await pool.searchBatch(queries);
-    const saved = await pool.save();
+    const index = VectorIndex.from(rows, { dimensions });
     let all = 0;
     for (const place of [0, 1]) {
       const started = workers.length;
@@ -225,9 +224,12 @@ describe.each([true, false])('a pool (over one memory: %s)', (shared) => {
       const failed = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
       for (const error of failed) expect(error).toMatchObject({ code: 'ERR_WORKER' });
       all += failed.length;
+      // Without a memory in common a build is one thread's, and the end of another leaves it alone.
+      if (results[results.length - 1].status === 'fulfilled') index.build({ cells: 9 });
       expect(workers.length).toBe(started + 1);
-      expect(await pool.save()).toEqual(saved);
-      expect(await pool.searchBatch(queries)).toEqual(before);
+      // Not by toEqual: the text of a difference would take minutes.
+      expect(Buffer.compare(await pool.save(), index.save())).toBe(0);
+      expect(await pool.searchBatch(queries)).toEqual(index.searchBatch(queries));
     }
     expect(all).toBeGreaterThan(0);
   });
