@@ -8,7 +8,7 @@ import { RandomGenerator } from './random.js';
 import { Rows, type Storage } from './rows.js';
 import { alone, type Job, type Share } from './share.js';
 import { Space } from './space.js';
-import { type Counters, keepFor, type Settings, type Tunable } from './tuning.js';
+import { type Counters, keepFor, runOneByOne, type Settings, type Tunable } from './tuning.js';
 import { Undo } from './undo.js';
 
 /** Rows that centres are trained on: a cell's worth of this many, within bounds. */
@@ -821,10 +821,23 @@ export class Engine implements Tunable {
     const { plan } = this;
     const { dimensions } = this.rows;
     const count = queries.length;
+    const release = (): void => {
+      for (const region of ['queries', 'ids', 'counters']) plan.release(`sample ${region}`);
+    };
+    let given = 0;
+    let ids = 0;
+    let counters = 0;
     try {
-      const given = plan.reserve('sample queries', count * dimensions * 4);
-      const ids = plan.reserve('sample ids', count * k * 4);
-      const counters = plan.reserve('sample counters', count * 20);
+      given = plan.reserve('sample queries', count * dimensions * 4);
+      ids = plan.reserve('sample ids', count * k * 4);
+      counters = plan.reserve('sample counters', count * 20);
+    } catch (error) {
+      release();
+      if (!isOutOfMemory(error)) throw error;
+      // A full index can be tuned all the same: what threads would share, this one keeps elsewhere.
+      return yield* runOneByOne(this, queries, k, settings, step);
+    }
+    try {
       for (const [i, query] of queries.entries()) plan.memory.f32.set(query, (given >>> 2) + i * dimensions);
       const job: SearchJob = { kind: 'search', queries: given, k, settings, ids, counters };
       yield* this.share(job, count, (first, end) => {
@@ -841,7 +854,7 @@ export class Engine implements Tunable {
         }),
       };
     } finally {
-      for (const region of ['queries', 'ids', 'counters']) plan.release(`sample ${region}`);
+      release();
     }
   }
 
