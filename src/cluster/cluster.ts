@@ -19,6 +19,7 @@ import {
 import { checkRedis, loadPackages, Names, openRedis, type RedisAddress, TOMBSTONE_BITS } from './redis.js';
 import { fetchPart, RedisStore, type SegmentStore } from './store.js';
 import {
+  concat,
   type Lists,
   mergeLists,
   type Request,
@@ -259,7 +260,7 @@ export class Cluster {
         const wanted = segmentRows * dimensions;
         for await (const page of rows instanceof Float32Array ? [rows] : rows) {
           if (page instanceof Uint8Array) {
-            if (waitingFloats > 0) await build(join(waiting, waitingFloats));
+            if (waitingFloats > 0) await build(concat(waiting, Float32Array));
             waiting = [];
             waitingFloats = 0;
             await seal(page);
@@ -276,12 +277,12 @@ export class Cluster {
             waitingFloats += piece.length;
             at += piece.length;
             if (waitingFloats < wanted) continue;
-            await build(join(waiting, waitingFloats));
+            await build(concat(waiting, Float32Array));
             waiting = [];
             waitingFloats = 0;
           }
         }
-        if (waitingFloats > 0) await build(join(waiting, waitingFloats));
+        if (waitingFloats > 0) await build(concat(waiting, Float32Array));
         signal?.throwIfAborted();
         fingerprint ??= fingerprintOf(emptySnapshot(indexOptions));
         const manifest: Manifest = {
@@ -1117,14 +1118,4 @@ function withoutSelf(page: ClusterPage, k: number): ClusterPage {
     at += page.counts[i];
   });
   return { ...page, counts, ids: Float64Array.from(ids), distances: Float32Array.from(distances) };
-}
-
-function join(pages: readonly Float32Array[], floats: number): Float32Array {
-  const joined = new Float32Array(floats);
-  let at = 0;
-  for (const page of pages) {
-    joined.set(page, at);
-    at += page.length;
-  }
-  return joined;
 }

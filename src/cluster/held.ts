@@ -8,7 +8,7 @@ import {
   type Segment,
 } from './manifest.js';
 import { fetchPart, type SegmentStore } from './store.js';
-import { type Request, writeAnswer } from './wire.js';
+import { concat, type Request, writeAnswer } from './wire.js';
 
 /** Queries between two turns of the event loop: locks are renewed there. */
 const QUERIES_AT_ONCE = 16;
@@ -104,7 +104,7 @@ export class HeldSegment {
       }
       await new Promise((resolve) => setImmediate(resolve));
     }
-    return writeAnswer(counts, joinWords(ids), joinFloats(distances));
+    return writeAnswer(counts, concat(ids, Uint32Array), concat(distances, Float32Array));
   }
 
   /** The vectors of up to `count` live rows from local id `from` on; `next` is where to go on, null at the end. */
@@ -132,24 +132,4 @@ export class HeldSegment {
   dispose(): void {
     this.index.dispose();
   }
-}
-
-function joinWords(arrays: readonly Uint32Array[]): Uint32Array {
-  const joined = new Uint32Array(arrays.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const array of arrays) {
-    joined.set(array, at);
-    at += array.length;
-  }
-  return joined;
-}
-
-function joinFloats(arrays: readonly Float32Array[]): Float32Array {
-  const joined = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const array of arrays) {
-    joined.set(array, at);
-    at += array.length;
-  }
-  return joined;
 }

@@ -136,3 +136,17 @@ function isNearer(a: Lists, i: number, b: Lists, j: number): boolean {
 function bytesOf(array: Float64Array | Float32Array | Uint32Array): Buffer {
   return Buffer.from(array.buffer, array.byteOffset, array.byteLength);
 }
+
+/** Arrays, one behind the other. */
+export function concat<Kind extends Uint32Array | Float32Array>(
+  arrays: readonly Kind[],
+  Made: new (length: number) => Kind,
+): Kind {
+  const joined = new Made(arrays.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const array of arrays) {
+    joined.set(array, at);
+    at += array.length;
+  }
+  return joined;
+}
