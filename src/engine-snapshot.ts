@@ -17,7 +17,7 @@ import {
   type Writing,
   writeSnapshot,
 } from './snapshot.js';
-import { keepFor, type TunedSetting } from './tuning.js';
+import { mostKept, type TunedSetting } from './tuning.js';
 import { ID_KINDS, type IdKind, UserIds } from './user-ids.js';
 
 /** Sections, in the order of the file: docs/snapshot-format.md. */
@@ -296,7 +296,7 @@ function readTuned(view: DataView, ids: number): Map<number, TunedSetting[]> {
     expectContent(target > lastTarget && target <= 1 && target >= 0, 'targets in order', target);
     expectContent(probes >= 1, '1 probe or more', probes);
     // What is kept is reserved at every search.
-    expectContent(keep === NO_KEEP || keep <= keepFor(k), `at most ${keepFor(k)} rows kept`, keep);
+    expectContent(keep === NO_KEEP || keep <= mostKept(k), `at most ${mostKept(k)} rows kept`, keep);
     expectContent(met <= 1 && zero === 0, 'a flag', met);
     expectContent(epsilon >= 0 && epsilon <= 100, 'an epsilon', epsilon);
     for (const share of [recall, atLeast]) expectContent(Math.abs(share) <= 10, 'a recall', share);

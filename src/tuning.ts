@@ -180,10 +180,15 @@ function untuned(cells: number): Settings {
 
 /** Survivors of the second stage that are ranked exactly for k neighbors. */
 export function keepFor(k: number): number {
-  return Math.ceil(1.5 * k) + 17;
+  return 2 * k + 12;
 }
 
-/** The same, where the second stage's order is trusted. */
+/** The most that a tuning may choose: where many neighbors lie close together, the second stage's order is rough. */
+export function mostKept(k: number): number {
+  return 6 * k + 17;
+}
+
+/** The same as `keepFor`, where the second stage's order is trusted. */
 function leastKeep(k: number): number {
   return Math.ceil(1.2 * k) + 4;
 }
@@ -261,6 +266,9 @@ export class Tuner {
     for (const tuned of [...ks.filter((at) => at >= k), ...ks.filter((at) => at < k).reverse()]) {
       const settings = (this.#tuned.get(tuned) as TunedSetting[]).find(reaches);
       if (settings) return k <= tuned ? settings : this.#widened(settings, k / tuned);
+      // Tried for as many neighbors, and not reached: fewer neighbors' settings would not reach it either.
+      if (tuned === k && (this.#tuned.get(tuned) as TunedSetting[]).some(({ target }) => target >= recall))
+        return null;
     }
     return null;
   }
@@ -564,7 +572,12 @@ export class Tuner {
     ) {
       const epsilon = EPSILONS[EPSILONS.length - 1] + (probes === engine.cells ? WIDEST : 0);
       const widest = yield* tryIt({ probes, epsilon, patience: 0 });
-      if (!widest.met && probes === engine.cells) return widest;
+      if (widest.met || probes < engine.cells) continue;
+      // Perhaps the second stage drops them: its order is rough, and many neighbors lie close together.
+      for (const { epsilon, probes } of engine.isRefined ? predictions.slice(0, 2) : [])
+        for (const keep of [3 * sample.k + 17, mostKept(sample.k)])
+          if (!found) yield* tryIt({ probes, epsilon, patience: 0, keep });
+      if (!found) return widest;
     }
     const base = found as unknown as TunedSetting;
     // Patience spends cells where a query is still finding something, and saves them elsewhere.
