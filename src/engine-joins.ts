@@ -1,5 +1,8 @@
+import { checkOptions } from './check.js';
 import type { Engine } from './engine.js';
+import type { EngineSearch } from './engine-search.js';
 import type { Joinable, Take } from './joinable.js';
+import type { StreamOptions } from './joins.js';
 import type { Neighbors, NeighborsBatch } from './neighbors.js';
 import type { Settings } from './tuning.js';
 
@@ -7,6 +10,14 @@ const NONE = 0xffffffff;
 /** What is added to settings for all rows. */
 const MORE_PROBES = 1.15;
 const MORE_EPSILON = 0.05;
+
+/** How a join finds the neighbors of each row, as a search does, and how its pages come. */
+export interface VectorJoinOptions extends StreamOptions {
+  /** Share of the true neighbors that should be found, 0 to 1; default 0.95. 1 is exact search. */
+  recall?: number;
+  /** Every row is compared with every row. */
+  exact?: boolean;
+}
 
 /** Searches that are the same in a join as outside of one. */
 interface Searches {
@@ -123,6 +134,27 @@ export class EngineJoins implements Joinable {
   vector(id: number): Float32Array {
     return this.#engine().vector(id);
   }
+}
+
+/** An engine as joins see it that search by these options; `current` gives it at any time, or throws. */
+export function joinsOf(current: () => EngineSearch, options: VectorJoinOptions): EngineJoins {
+  checkOptions('options', options);
+  const { recall, exact } = options ?? {};
+  current().resolve({ recall, exact }); // checks
+  return new EngineJoins(
+    () => current().engine,
+    (k) => current().resolve({ k, recall, exact }).settings,
+    {
+      nearest: (queries, k) => current().searchBatch(queries, { k, recall, exact }),
+      within: (query, radius) => current().within(query, radius, { recall, exact }),
+      prepare: () => (exact || recall === 1 ? [] : current().passing.measure()),
+      around: (id, radius) => {
+        const { engine, passing } = current();
+        const { recall: share, count } = current().range(radius, { recall, exact });
+        return passing.within(engine.vector(id), radius, share, count, id);
+      },
+    },
+  );
 }
 
 /**

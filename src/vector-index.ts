@@ -1,23 +1,19 @@
-import { MAX_CELLS } from './cells.js';
+import { checkVector } from './check.js';
+import type { Engine } from './engine.js';
 import {
-  checkChoice,
-  checkIds,
-  checkInteger,
-  checkLength,
-  checkNumber,
-  checkOptions,
-  checkRowCount,
-  checkRows,
-  checkVector,
-  describe,
-  rangeError,
-  typeError,
-} from './check.js';
-import { Engine, type RowTrace } from './engine.js';
-import { EngineJoins } from './engine-joins.js';
+  type BuildOptions,
+  buildAnew,
+  buildBeside,
+  buildFrom,
+  buildInPlace,
+  checkBuild,
+} from './engine-build.js';
+import { explainSearch, type IndexStats, statsOf, type VectorExplanation } from './engine-explain.js';
+import { type EngineJoins, joinsOf, type VectorJoinOptions } from './engine-joins.js';
+import { type FromOptions, openEngine, type VectorIndexOptions } from './engine-options.js';
+import { EngineSearch, type RadiusOptions, type VectorSearchOptions } from './engine-search.js';
 import { EngineSnapshot, writeEngine } from './engine-snapshot.js';
 import type { GroupPage } from './groups.js';
-import type { Filter } from './id-set.js';
 import type { VectorPages } from './join-queries.js';
 import {
   checkJoin,
@@ -32,37 +28,16 @@ import {
   type NeighborPage,
   type PairPage,
   type RangePage,
-  type StreamOptions,
 } from './joins.js';
-import { isOutOfMemory } from './memory.js';
-import {
-  type CappedBatch,
-  type CappedNeighbors,
-  joinRanges,
-  type Metric,
-  makeBatch,
-  type Neighbors,
-  type RadiusBatch,
-} from './neighbors.js';
-import { Passing, type PassingSettings } from './passing.js';
-import { type AsyncOptions, checkAsync, finish, finishInSlices, type Progress, under } from './progress.js';
-import { RandomGenerator, seedOf } from './random.js';
+import { Lifetime } from './lifetime.js';
+import { appendRows, checkNewRows, checkRow, findRow, removeRows, setRows } from './named-rows.js';
+import type { CappedBatch, CappedNeighbors, Metric, Neighbors, RadiusBatch } from './neighbors.js';
+import { type AsyncOptions, finish, finishInSlices, type Progress } from './progress.js';
 import type { Storage } from './rows.js';
 import type { Reading, SnapshotLimits, Writing } from './snapshot.js';
-import { LEAST_PRINCIPAL } from './space.js';
 import { fromBytes, fromStream, toBytes, toStream } from './streams.js';
+import type { Evaluation, TuneOptions, Tuner, TuningReport } from './tuning.js';
 import {
-  type Evaluation,
-  type Settings,
-  type TunedSetting,
-  type TuneOptions,
-  Tuner,
-  type TuningReport,
-} from './tuning.js';
-import {
-  checkDistinct,
-  checkIdArray,
-  checkIdCount,
   checkIdsOption,
   type IdKind,
   type IdOf,
@@ -70,158 +45,18 @@ import {
   type IdsOption,
   type KindOf,
   type Named,
-  USER_ID_KINDS,
-  type UserId,
-  UserIds,
 } from './user-ids.js';
 
-const MAX_DIMENSIONS = 4096;
-const MAX_ROWS = 2 ** 32 - 2;
-/** Below this many rows one cell is scanned whole. */
-const FEW_ROWS = 2000;
-/** Rows a cell, by default. */
-const ROWS_PER_CELL = 128;
-/** Rows ranked a query from which on 4-bit records pay: below, the rows themselves are as cheap. */
-const REFINE_FROM = 96;
-
-/** Rows that a search ranks at most by default, in all and for each neighbor wanted. */
-const MAX_CANDIDATES = 2 ** 18;
-const MAX_CANDIDATES_OF_ONE = 16;
-
-/** Rows and cells of a trial of the coded space. */
-const TRIAL_ROWS = 3000;
-const TRIAL_CELLS = 24;
-
-/** Options of a new index. */
-export interface VectorIndexOptions<Kind extends IdKind = 'row'> {
-  /** Floats a vector, 1 to 4,096. */
-  dimensions: number;
-  /** `euclidean` (default), `cosine` or `inner-product`. */
-  metric?: Metric;
-  /**
-   * Of rotation and training; default 0. The same rows, options and seed give the same answers everywhere. `'random'` draws
-   * one that nobody can guess, and a snapshot keeps it: for rows from people who may wish you ill (SECURITY.md).
-   */
-  seed?: number | bigint | 'random';
-  /** `f32` (default) keeps rows as given; `int8` keeps 8-bit integers only: a quarter of the memory, less recall. */
-  storage?: Storage;
-  /** Bytes that the index may take, all told; default and most: 4 GiB. Ids of your own are outside of it. */
-  maxBytes?: number;
-  /**
-   * Rows have ids of your own of this kind, each once: `string` (well-formed), `bigint` (-2^63 to 2^64 - 1) or `number`
-   * (finite). Without it row numbers are the ids. See VectorIndex.
-   */
-  ids?: Kind & ('string' | 'bigint' | 'number');
-}
-
-/** Options of an index of given vectors: `ids` are their ids, one a row (an array of strings, bigints or numbers). */
-export interface FromOptions<Ids extends IdsOption> extends Omit<VectorIndexOptions, 'ids'>, BuildOptions {
-  ids?: Ids;
-}
-
-/** Options of a build. */
-export interface BuildOptions {
-  /** Cells of the Voronoi hash, 1 to 16,384; by default from the number of rows and their structure. */
-  cells?: number;
-  /** `lloyd` (default) trains centres; `none` takes random rows as they are: a faster build, slower searches. */
-  training?: 'lloyd' | 'none';
-  /** Whether survivors pass a second stage of 4-bit codes; by default where that pays. */
-  refine?: boolean;
-  /** Whether codes are of the rows' principal components: above 256 dimensions only; by default where that is faster. */
-  principal?: boolean;
-  /** Whether to tune after the build; default true. */
-  tune?: boolean;
-}
-
-/** How one search is done. Without any of the last four, the tuned settings for `recall` are taken. */
-export interface VectorSearchOptions<Kind extends IdKind = 'row'> {
-  /** Neighbors wanted, 1 or more; default 10. */
-  k?: number;
-  /** Share of the true neighbors that should be found, 0 to 1; default 0.95. 1 is exact search. */
-  recall?: number;
-  /** Every row is compared. */
-  exact?: boolean;
-  /** Cells that are visited, nearest first. */
-  probes?: number;
-  /** Half-width of the codes' error bound in standard deviations; Infinity filters nothing. */
-  epsilon?: number;
-  /** Cells without a change among the k best estimates after which the search stops; 0 (default) never. */
-  patience?: number;
-  /**
-   * Rows that are ranked by their exact distance, 1 or more; by default 262,144, and 16 k if that is more. A query near very
-   * many equal rows would rank them all; its answer then has `capped`. Exact searches have no cap, nor those
-   * with a filter, which compare all rows that pass before they cost more than that.
-   */
-  maxCandidates?: number;
-  /**
-   * Only rows that pass are neighbors: a function of the id, a bitmap (bit row & 7 of byte row >> 3) or an IdSet. A function
-   * is called once for every row and search (once for a whole batch): keep an `IdSet.where(n, …)` where it is used again.
-   * It gets ids of your own where the index has them; bitmaps and sets are always of row numbers. With a filter,
-   * `patience` does not count.
-   */
-  filter?: Filter<IdOf<Kind>>;
-}
-
-/** How a search for everything within a distance is done. */
-export interface RadiusOptions<Kind extends IdKind = 'row'> {
-  /** Share of the rows within the distance that should be found, 0 to 1; default 0.95. 1 is exact search. */
-  recall?: number;
-  /** Every row is compared. */
-  exact?: boolean;
-  /** As for search. */
-  filter?: Filter<IdOf<Kind>>;
-}
-
-/** How a join finds the neighbors of each row, as a search does, and how its pages come. */
-export interface VectorJoinOptions extends StreamOptions {
-  /** Share of the true neighbors that should be found, 0 to 1; default 0.95. 1 is exact search. */
-  recall?: number;
-  /** Every row is compared with every row. */
-  exact?: boolean;
-}
-
-/** What one search did, and why a row was missed. */
-export interface VectorExplanation extends Neighbors {
-  /** Whether `maxCandidates` left rows out. */
-  capped: boolean;
-  /** How it was done; `null` for an exact search. */
-  settings: Settings | null;
-  cells: number;
-  cellsProbed: number;
-  codesScanned: number;
-  /** Slots whose lower bound passed the limit of the moment. */
-  survivors: number;
-  /** Survivors that the second stage looked at; 0 where there is none. */
-  rowsRefined: number;
-  /** Rows whose exact distance was computed. */
-  rowsRanked: number;
-  /** With a filter: how many ids pass it. */
-  passing?: number;
-  /**
-   * With a filter: whether the search went through the cells or compared all rows that pass, as `exact` does, because that
-   * was modeled to cost less. Then `settings` is null.
-   */
-  way?: 'cells' | 'rows';
-  /** Milliseconds by stage; with a filter, to prepare is to take it in, and all else counts as the scan. */
-  times: { prepareMs: number; cellsMs: number; scanMs: number; rankMs: number };
-  /** About the row that was asked for. */
-  row?: RowExplanation;
-}
-
-/** Where one row stood in one search. */
-export interface RowExplanation extends RowTrace {
-  /** The row's number. */
-  id: number;
-  /** Its id, in an index with ids of its own. */
-  userId?: UserId;
-  found: boolean;
-  reason:
-    | 'found'
-    | 'excluded by the filter'
-    | 'cell not probed'
-    | 'filtered by its code'
-    | 'ranked behind k others';
-}
+export type { RowExplanation } from './engine-explain.js';
+export type {
+  BuildOptions,
+  FromOptions,
+  RadiusOptions,
+  VectorExplanation,
+  VectorIndexOptions,
+  VectorJoinOptions,
+  VectorSearchOptions,
+};
 
 /**
  * The everyday index: nearest neighbors at a recall of your choice, many times faster than comparing every row.
@@ -238,13 +73,8 @@ export interface RowExplanation extends RowTrace {
  * numbers: the `ids` of answers, bitmaps and IdSets, `truth`, pages of joins, `searchInto`. `rowOf` and `idOf` translate.
  */
 export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<Kind>, Float32Array]> {
-  #engine: Engine;
-  #tuner: Tuner;
-  #passing: Passing;
-  #userIds: UserIds | undefined;
-  #disposed = false;
-  /** The asynchronous call under way: until it ends, others may read and nothing may change. */
-  #busy: string | undefined;
+  #parts: EngineSearch;
+  readonly #life = new Lifetime();
 
   /**
    * An empty index. `VectorIndex.from` is the usual way to one.
@@ -255,24 +85,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
   /** @internal over an engine that is there, or `'shared'`: over a memory that threads may share. */
   constructor(options: VectorIndexOptions<Kind>, from?: Engine | 'shared');
   constructor(options: VectorIndexOptions<Kind>, from?: Engine | 'shared') {
-    if (options === undefined)
-      throw typeError('ERR_ARGUMENT_TYPE', 'options: expected { dimensions }, got undefined');
-    checkOptions('options', options);
-    const dimensions = checkInteger('dimensions', options.dimensions, 1, MAX_DIMENSIONS);
-    const metric = checkChoice('metric', options.metric ?? 'euclidean', [
-      'euclidean',
-      'cosine',
-      'inner-product',
-    ]);
-    const storage = checkChoice('storage', options.storage ?? 'f32', ['f32', 'int8']);
-    const maxBytes = checkNumber('maxBytes', options.maxBytes ?? 2 ** 32, 1, 2 ** 32);
-    const seed = seedOf(options.seed);
-    if (options.ids !== undefined)
-      this.#userIds = new UserIds(checkChoice('ids', options.ids, USER_ID_KINDS));
-    this.#engine =
-      from instanceof Engine ? from : new Engine(dimensions, metric, storage, seed, maxBytes, from);
-    this.#tuner = tunerOf(this.#engine);
-    this.#passing = new Passing(this.#engine);
+    this.#parts = openEngine(options, from);
   }
 
   /**
@@ -287,7 +100,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
     options: FromOptions<Ids>,
   ): VectorIndex<KindOf<Ids>> {
     const [index, ids] = emptyFor(options);
-    index.#append(vectors, ids, (rows) => index.#engine.append(vectors, rows, false));
+    appendRows(index.#parts, vectors, ids, (rows) => index.#parts.engine.append(vectors, rows, false));
     index.build(options);
     return index;
   }
@@ -303,8 +116,8 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
   ): Promise<VectorIndex<KindOf<Ids>>> {
     const [index, ids] = emptyFor(options);
     checkBuild(options);
-    const rows = index.#append(vectors, ids, (count) => count);
-    await finishInSlices(index.#take(vectors, rows, options), options);
+    const rows = appendRows(index.#parts, vectors, ids, (count) => count);
+    await finishInSlices(buildFrom(index.#parts, vectors, rows, options), options);
     return index;
   }
 
@@ -350,47 +163,42 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
     return yield* snapshot.within(function* () {
       const { dimensions, metric, storage, seed, maxBytes } = snapshot;
       const index = new VectorIndex<Kind>({ dimensions, metric, storage, seed, maxBytes });
-      const { tuned, userIds } = yield* snapshot.fill(index.#engine);
-      index.#tuner.restore(tuned);
-      index.#userIds = userIds;
+      const { engine } = index.#parts;
+      const { tuned, userIds } = yield* snapshot.fill(engine);
+      index.#parts = new EngineSearch(engine, userIds);
+      index.#parts.tuner.restore(tuned);
       return index;
     });
   }
 
   /** Number of rows, without those that were removed. */
   get size(): number {
-    this.#alive();
-    return this.#engine.size;
+    return this.#alive().engine.size;
   }
 
   /** Floats a vector. */
   get dimensions(): number {
-    this.#alive();
-    return this.#engine.rows.dimensions;
+    return this.#alive().engine.rows.dimensions;
   }
 
   /** What "near" means. */
   get metric(): Metric {
-    this.#alive();
-    return this.#engine.rows.metric;
+    return this.#alive().engine.rows.metric;
   }
 
   /** How rows are kept. */
   get storage(): Storage {
-    this.#alive();
-    return this.#engine.rows.storage;
+    return this.#alive().engine.rows.storage;
   }
 
   /** What `id` means: `row` numbers, or ids of your own that are each a `string`, `bigint` or `number`. */
   get idKind(): Kind {
-    this.#alive();
-    return (this.#userIds?.kind ?? 'row') as Kind;
+    return (this.#alive().userIds?.kind ?? 'row') as Kind;
   }
 
   /** Cells of the Voronoi hash; 1 before the first build. */
   get cells(): number {
-    this.#alive();
-    return this.#engine.cells;
+    return this.#alive().engine.cells;
   }
 
   /**
@@ -402,9 +210,10 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * (ERR_ARGUMENT_TYPE, also where ids are missing); then nothing was added.
    */
   add(vectors: Float32Array, ids?: IdsOf<Kind>): number {
-    this.#idle();
-    const first = this.#engine.rows.idCount;
-    this.#append(vectors, ids, (rows) => this.#engine.append(vectors, rows, true));
+    const parts = this.#idle();
+    const { engine } = parts;
+    const first = engine.rows.idCount;
+    appendRows(parts, vectors, ids, (rows) => engine.append(vectors, rows, true));
     return first;
   }
 
@@ -416,11 +225,11 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * @throws as `add` and `update`; then nothing has changed.
    */
   set(id: IdOf<Kind>, vector: Float32Array): number {
-    this.#idle();
-    const row = this.#userIds ? this.#userIds.rowOf('id', id) : this.#checkId(id);
+    const parts = this.#idle();
+    const row = parts.userIds ? findRow(parts, id) : checkRow(parts, id);
     checkVector('vector', vector, this.dimensions);
     if (row === undefined) return this.add(vector, [id] as unknown as IdsOf<Kind>);
-    this.#engine.update(row, vector);
+    parts.engine.update(row, vector);
     return row;
   }
 
@@ -432,32 +241,14 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * memory runs out (ERR_OUT_OF_MEMORY) rows may have been set before; every row has its old vector or its new one.
    */
   setMany(ids: IdsOf<Kind> | ArrayLike<IdOf<Kind>>, vectors: Float32Array): void {
-    this.#idle();
-    const { dimensions } = this;
-    const list = checkIdArray('ids', ids);
-    checkIdCount('ids', list, checkRows('vectors', vectors, dimensions));
-    const rows = this.#userIds
-      ? this.#userIds.rowsOf('ids', list)
-      : Float64Array.from(checkIds('ids', list, this.#engine.rows.idCount), (id) => this.#checkId(id));
-    checkDistinct('ids', list);
-    const all = Array.from(rows.keys());
-    const old = all.filter((i) => rows[i] >= 0);
-    const fresh = all.filter((i) => rows[i] < 0);
-    this.#engine.checkUpdates(vectors, old);
-    const added = new Float32Array(fresh.length * dimensions);
-    const vector = (i: number): Float32Array => vectors.subarray(i * dimensions, (i + 1) * dimensions);
-    fresh.forEach((i, at) => {
-      added.set(vector(i), at * dimensions);
-    });
-    if (fresh.length > 0) this.add(added, fresh.map((i) => list[i]) as unknown as IdsOf<Kind>);
-    for (const i of old) this.#engine.update(rows[i], vector(i));
+    setRows(this.#idle(), ids, vectors, (added, fresh) => this.add(added, fresh as unknown as IdsOf<Kind>));
   }
 
   /** The vector of an id, as `vector` has it, or undefined where there is none. */
   get(id: IdOf<Kind>): Float32Array | undefined {
-    this.#alive();
-    const row = this.#find(id);
-    return row === undefined ? undefined : this.#engine.vector(row);
+    const parts = this.#alive();
+    const row = findRow(parts, id);
+    return row === undefined ? undefined : parts.engine.vector(row);
   }
 
   /**
@@ -471,23 +262,16 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * index does not have are rows that are gone: it cannot tell.
    */
   remove(ids: IdOf<Kind> | IdsOf<Kind> | ArrayLike<IdOf<Kind>>): number {
-    this.#idle();
-    const names = this.#userIds;
-    if (!names) return this.#engine.remove(checkIds('ids', ids, this.#engine.rows.idCount));
-    const list = typeof ids === 'object' ? checkIdArray('ids', ids) : [ids];
-    const rows = names.rowsOf('ids', list).filter((row) => row >= 0);
-    const removed = this.#engine.remove(rows);
-    names.remove(rows);
-    return removed;
+    return removeRows(this.#idle(), ids);
   }
 
   /** Removes a row; whether there was one. As `remove` otherwise. */
   delete(id: IdOf<Kind>): boolean {
-    this.#idle();
-    const row = this.#find(id);
+    const parts = this.#idle();
+    const row = findRow(parts, id);
     if (row === undefined) return false;
-    this.#engine.remove([row]);
-    this.#userIds?.remove([row]);
+    parts.engine.remove([row]);
+    parts.userIds?.remove([row]);
     return true;
   }
 
@@ -499,35 +283,33 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * ERR_NOT_FINITE, ERR_ZERO_VECTOR), or too little memory (ERR_OUT_OF_MEMORY). Then the row is as it was.
    */
   update(id: IdOf<Kind>, vector: Float32Array): void {
-    this.#idle();
-    const row = this.#checkId(id);
-    this.#engine.update(row, checkVector('vector', vector, this.dimensions));
+    const parts = this.#idle();
+    const row = checkRow(parts, id);
+    parts.engine.update(row, checkVector('vector', vector, this.dimensions));
   }
 
   /** Whether there is a row of this id: it was added, and not removed. */
   has(id: IdOf<Kind>): boolean {
-    this.#alive();
-    return this.#find(id) !== undefined;
+    return findRow(this.#alive(), id) !== undefined;
   }
 
   /** The number of the row of an id, which is what `ids` of answers, bitmaps and IdSets have; undefined where there is none. */
   rowOf(id: IdOf<Kind>): number | undefined {
-    this.#alive();
-    return this.#find(id);
+    return findRow(this.#alive(), id);
   }
 
   /** The id of a row by its number; undefined where there is none, or no longer. */
   idOf(row: number): IdOf<Kind> | undefined {
-    this.#alive();
-    if (this.#userIds) return this.#userIds.idOf(row) as IdOf<Kind> | undefined;
-    return this.#engine.rows.has(row) ? (row as IdOf<Kind>) : undefined;
+    const { engine, userIds } = this.#alive();
+    if (userIds) return userIds.idOf(row) as IdOf<Kind> | undefined;
+    return engine.rows.has(row) ? (row as IdOf<Kind>) : undefined;
   }
 
   /** The ids of all rows, in the order of their numbers. Rows that come or go meanwhile are there or not, as in a Map. */
   *userIds(): Generator<IdOf<Kind>, void, undefined> {
     this.#alive();
-    for (let row = 0; row < this.#engine.rows.idCount; row++) {
-      if (!this.#engine.rows.has(row)) continue;
+    for (let row = 0; row < this.#parts.engine.rows.idCount; row++) {
+      if (!this.#parts.engine.rows.has(row)) continue;
       yield this.idOf(row) as IdOf<Kind>;
       this.#alive();
     }
@@ -544,8 +326,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * (`total` of `memoryUsage` stays). Looks at all rows; `build` does the same on its way.
    */
   compact(): { rows: number; bytes: number } {
-    this.#idle();
-    return this.#engine.compact();
+    return this.#idle().engine.compact();
   }
 
   /**
@@ -558,30 +339,9 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * @throws RangeError (ERR_OUT_OF_MEMORY); then every answer is as before.
    */
   build(options: BuildOptions = {}): void {
-    this.#idle();
+    const parts = this.#idle();
     checkBuild(options);
-    const engine = this.#engine;
-    if (this.size === 0) {
-      engine.compact();
-      return;
-    }
-    const { keep, takeBack } = engine.begin();
-    const tuned = new Map(this.#tuner.tuned) as Map<number, TunedSetting[]>;
-    this.#tuner.forget();
-    this.#passing.forget();
-    let complete = false;
-    try {
-      finish(sort(engine, this.#tuner, options));
-      if (options.tune ?? true) finish(this.#tuner.tune({}));
-      complete = true;
-    } finally {
-      if (complete) {
-        keep();
-      } else {
-        takeBack();
-        this.#tuner.restore(tuned);
-      }
-    }
+    buildInPlace(parts, options);
   }
 
   /**
@@ -594,12 +354,10 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * @param options those of `build` and of AsyncOptions.
    */
   async buildAsync(options: BuildOptions & AsyncOptions = {}): Promise<void> {
-    this.#idle();
+    const parts = this.#idle();
     checkBuild(options);
-    await this.#alone('buildAsync', options, this.#buildBeside(options), ({ engine, tuner }) => {
-      this.#engine = engine;
-      this.#tuner = tuner;
-      this.#passing = new Passing(engine);
+    await this.#life.alone('buildAsync', options, buildBeside(parts, options), (built) => {
+      this.#parts = built;
     });
   }
 
@@ -608,8 +366,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * Returns what it found; see TuningReport.
    */
   tune(options: TuneOptions = {}): TuningReport {
-    this.#idle();
-    return finish(this.#tune(options));
+    return finish(this.#idle().tune(options));
   }
 
   /**
@@ -619,8 +376,8 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * @param options those of `tune` and of AsyncOptions.
    */
   async tuneAsync(options: TuneOptions & AsyncOptions = {}): Promise<TuningReport> {
-    this.#idle();
-    return this.#alone('tuneAsync', options, this.#tune(options));
+    const parts = this.#idle();
+    return this.#life.alone('tuneAsync', options, parts.tune(options));
   }
 
   /**
@@ -634,16 +391,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
     queries: Float32Array,
     options: VectorSearchOptions<Kind> & { truth?: Uint32Array | Int32Array } = {},
   ): Evaluation {
-    this.#alive();
-    const rows = this.#split(queries);
-    const { k, settings } = this.#resolve(options);
-    if (options.truth !== undefined) checkTruth(options.truth, rows.length);
-    if (options.filter === undefined) return this.#tuner.evaluate(rows, k, settings, options.truth);
-    const count = this.#takeFilter(options.filter);
-    const through = this.#through(options, k, settings, count);
-    const tuner = new Tuner(this.#passing.view(through, count), () => new RandomGenerator(0));
-    // Any settings but null: how the search is done is up to the view.
-    return tuner.evaluate(rows, k, through && { probes: 1, epsilon: 0, patience: 0 }, options.truth);
+    return this.#alive().evaluate(queries, options as VectorSearchOptions<never>);
   }
 
   /**
@@ -652,26 +400,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * @param query dimensions floats.
    */
   search(query: Float32Array, options?: VectorSearchOptions<Kind>): CappedNeighbors & Named<Kind> {
-    return this.#named(this.#search(query, options));
-  }
-
-  #search(query: Float32Array, options?: VectorSearchOptions<Kind>): CappedNeighbors {
-    this.#alive();
-    checkLength('query', query, this.dimensions);
-    const { k, settings, most } = this.#resolve(options);
-    const engine = this.#engine;
-    let found: number;
-    if (options?.filter !== undefined) {
-      checkVector('query', query, this.dimensions);
-      const count = this.#takeFilter(options.filter);
-      found = this.#passing.search(query, k, this.#through(options, k, settings, count), count).found;
-    } else {
-      found = settings ? engine.run(query, k, settings, most) : engine.runExact(query, k);
-    }
-    const neighbors: CappedNeighbors = { ids: new Uint32Array(found), distances: new Float32Array(found) };
-    engine.read(found, neighbors, 0);
-    if (engine.capped) neighbors.capped = true;
-    return neighbors;
+    return this.#named(this.#alive().search(query, options));
   }
 
   /**
@@ -686,24 +415,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
     distances: Float32Array,
     options?: VectorSearchOptions<Kind>,
   ): number {
-    this.#alive();
-    checkLength('query', query, this.dimensions);
-    const { k, settings, most } = this.#resolve(options);
-    for (const [name, array] of [['ids', ids] as const, ['distances', distances] as const]) {
-      if (array.length < k)
-        throw rangeError('ERR_LENGTH', `${name}: expected ${k} places or more, got ${array.length}`);
-    }
-    const engine = this.#engine;
-    let found: number;
-    if (options?.filter !== undefined) {
-      checkVector('query', query, this.dimensions);
-      const count = this.#takeFilter(options.filter);
-      found = this.#passing.search(query, k, this.#through(options, k, settings, count), count).found;
-    } else {
-      found = settings ? engine.run(query, k, settings, most) : engine.runExact(query, k);
-    }
-    engine.read(found, { ids, distances }, 0);
-    return found;
+    return this.#alive().searchInto(query, ids, distances, options);
   }
 
   /**
@@ -715,34 +427,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * @throws as search; RangeError (ERR_TOO_LARGE) for more than 2^29 places in all.
    */
   searchBatch(queries: Float32Array, options?: VectorSearchOptions<Kind>): CappedBatch & Named<Kind> {
-    return this.#named(this.#searchBatch(queries, options));
-  }
-
-  #searchBatch(queries: Float32Array, options?: VectorSearchOptions<Kind>): CappedBatch {
-    this.#alive();
-    const count = checkRows('queries', queries, this.dimensions);
-    const { k, settings, most } = this.#resolve(options);
-    const engine = this.#engine;
-    const neighbors: CappedBatch = makeBatch(count, k, 0);
-    if (options?.filter !== undefined) {
-      const passing = this.#takeFilter(options.filter);
-      const way = this.#through(options, k, settings, passing);
-      for (let i = 0; i < count; i++) {
-        const query = queries.subarray(i * this.dimensions, (i + 1) * this.dimensions);
-        const { found } = this.#passing.search(query, k, way, passing);
-        engine.read(found, neighbors, i * k);
-        neighbors.counts[i] = found;
-      }
-    } else if (settings) {
-      engine.runMany(queries, k, settings, neighbors, most);
-    } else {
-      for (let i = 0; i < count; i++) {
-        const found = engine.runExact(queries.subarray(i * this.dimensions, (i + 1) * this.dimensions), k);
-        engine.read(found, neighbors, i * k);
-        neighbors.counts[i] = found;
-      }
-    }
-    return neighbors;
+    return this.#named(this.#alive().searchBatch(queries, options));
   }
 
   /**
@@ -822,18 +507,8 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * @throws RangeError (ERR_ARGUMENT_RANGE) for an id that is not that of a row, and as search.
    */
   searchById(id: IdOf<Kind>, options: VectorSearchOptions<Kind> = {}): Neighbors & Named<Kind> {
-    this.#alive();
-    const row = this.#checkId(id);
-    const query = this.#engine.vector(row);
-    const { k } = this.#resolve(options);
-    const { ids, distances } = this.#search(query, { ...options, k: Math.min(k + 1, MAX_ROWS) });
-    const own = ids.indexOf(row);
-    const kept = ids.map((_, i) => i).filter((i) => i !== own);
-    const some = kept.subarray(0, k);
-    return this.#named({
-      ids: some.map((i) => ids[i]),
-      distances: Float32Array.from(some, (i) => distances[i]),
-    });
+    const parts = this.#alive();
+    return this.#named(parts.searchOthers(checkRow(parts, id), options));
   }
 
   /**
@@ -854,14 +529,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
     radius: number,
     options: RadiusOptions<Kind> = {},
   ): Neighbors & Named<Kind> {
-    return this.#named(this.#searchRadius(query, radius, options));
-  }
-
-  #searchRadius(query: Float32Array, radius: number, options: RadiusOptions<Kind>): Neighbors {
-    this.#alive();
-    checkVector('query', query, this.dimensions);
-    const { recall, count } = this.#range(radius, options);
-    return this.#passing.within(query, radius, recall, count);
+    return this.#named(this.#alive().within(query, radius, options));
   }
 
   /**
@@ -876,13 +544,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
     radius: number,
     options: RadiusOptions<Kind> = {},
   ): RadiusBatch & Named<Kind> {
-    this.#alive();
-    const rows = checkRows('queries', queries, this.dimensions);
-    const { recall, count } = this.#range(radius, options);
-    const { dimensions } = this;
-    const within = (i: number): Neighbors =>
-      this.#passing.within(queries.subarray(i * dimensions, (i + 1) * dimensions), radius, recall, count);
-    return this.#named(joinRanges(rows, within));
+    return this.#named(this.#alive().withinBatch(queries, radius, options));
   }
 
   /**
@@ -893,125 +555,28 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
     query: Float32Array,
     options: VectorSearchOptions<Kind> & { id?: IdOf<Kind> } = {},
   ): VectorExplanation & Named<Kind> {
-    this.#alive();
+    const parts = this.#alive();
     checkVector('query', query, this.dimensions);
-    const { k, settings: resolved, most } = this.#resolve(options);
-    const id = options.id === undefined ? undefined : this.#checkId(options.id);
-    const engine = this.#engine;
-    const marks = [performance.now()];
-    const lap = (): void => void marks.push(performance.now());
-    let found: number;
-    let passing: number | undefined;
-    let settings: Settings | null = resolved;
-    if (options.filter !== undefined) {
-      passing = this.#takeFilter(options.filter);
-      const through = this.#through(options, k, settings, passing);
-      lap();
-      lap();
-      const done = this.#passing.search(query, k, through, passing);
-      found = done.found;
-      settings =
-        through && done.way === 'cells'
-          ? { probes: through.mostProbes, epsilon: through.epsilon, patience: 0 }
-          : null;
-      lap();
-      lap();
-    } else if (settings && this.size > 0) {
-      found = engine.runInStages(query, k, settings, lap, most);
-    } else {
-      for (let i = 0; i < 3; i++) lap();
-      found = engine.runExact(query, k);
-      lap();
-    }
-    const neighbors = { ids: new Uint32Array(found), distances: new Float32Array(found) };
-    engine.read(found, neighbors, 0);
-    const done = engine.counters();
-    const explanation: VectorExplanation = {
-      ...neighbors,
-      capped: engine.capped,
-      settings,
-      cells: engine.cells,
-      ...(passing === undefined ? {} : { passing, way: settings ? ('cells' as const) : ('rows' as const) }),
-      cellsProbed: settings ? done.cells : 0,
-      codesScanned: settings ? done.codes : 0,
-      survivors: settings ? done.survivors : 0,
-      rowsRefined: settings ? done.refined : 0,
-      rowsRanked: this.size === 0 ? 0 : done.ranked,
-      times: {
-        prepareMs: marks[1] - marks[0],
-        cellsMs: marks[2] - marks[1],
-        scanMs: marks[3] - marks[2],
-        rankMs: marks[4] - marks[3],
-      },
-    };
-    if (id !== undefined) {
-      const filtered = passing !== undefined;
-      const excluded = filtered && !this.#passing.passes(id);
-      const probed = settings && !filtered ? engine.probedCells() : null;
-      const visited = (cell: number): boolean =>
-        filtered ? this.#passing.visited(cell) : (probed as Uint32Array).includes(cell);
-      const trace = engine.trace(query, id, settings);
-      const isFound = neighbors.ids.includes(id);
-      let reason: RowExplanation['reason'] = 'ranked behind k others';
-      if (isFound) reason = 'found';
-      else if (excluded) reason = 'excluded by the filter';
-      else if (settings && !visited(trace.cell)) reason = 'cell not probed';
-      else if (settings && !(trace.lowerBound < trace.limit)) reason = 'filtered by its code';
-      // Nearer than what was found: its code of the second stage lost it.
-      else if (trace.distance < neighbors.distances[found - 1]) reason = 'filtered by its code';
-      explanation.row = { id, found: isFound, ...trace, reason };
-      if (this.#userIds) explanation.row.userId = options.id;
-    }
+    const id = options.id === undefined ? undefined : checkRow(parts, options.id);
+    const explanation = explainSearch(parts, query, options, id);
+    if (explanation.row && parts.userIds) explanation.row.userId = options.id;
     return this.#named(explanation);
   }
 
   /** The row of an id as it was given; rounded where it is kept as 8-bit integers or was scaled to length 1. */
   vector(id: IdOf<Kind>): Float32Array {
-    this.#alive();
-    return this.#engine.vector(this.#checkId(id));
+    const parts = this.#alive();
+    return parts.engine.vector(checkRow(parts, id));
   }
 
   /** Bytes by part, and of the memory as a whole (`total`). Ids of your own are not in it: about 60 bytes each, and strings. */
   memoryUsage(): Record<string, number> {
-    this.#alive();
-    return this.#engine.plan.memory.usage();
+    return this.#alive().engine.plan.memory.usage();
   }
 
   /** What is in the index: rows, removed ones that still take room, cells, and how even the cells are. */
-  stats(): {
-    rows: number;
-    removed: number;
-    cells: number;
-    cellSizes: Uint32Array;
-    largestCell: number;
-    emptyCells: number;
-    skew: number;
-    refined: boolean;
-    bytesPerRow: number;
-  } {
-    this.#alive();
-    const sizes = this.#engine.cellSizes();
-    const rows = Math.max(1, this.size);
-    let squares = 0;
-    let largest = 0;
-    let empty = 0;
-    for (const size of sizes) {
-      squares += size * size;
-      largest = Math.max(largest, size);
-      if (size === 0) empty++;
-    }
-    return {
-      rows: this.size,
-      removed: this.#engine.rows.dead,
-      cells: sizes.length,
-      cellSizes: sizes,
-      largestCell: largest,
-      emptyCells: empty,
-      // Mean size of the cell that a row is in, over the mean size of a cell: 1 when all are equal.
-      skew: (squares / rows / rows) * sizes.length,
-      refined: this.#engine.isRefined,
-      bytesPerRow: this.#engine.plan.memory.memory.buffer.byteLength / rows,
-    };
+  stats(): IndexStats {
+    return statsOf(this.#alive().engine);
   }
 
   /**
@@ -1040,25 +605,16 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
 
   /** @internal For whoever writes bytes in another way: snapshot.ts, `Writing`. */
   *snapshotParts(): Writing {
-    this.#idle();
-    this.#busy = 'saveTo';
-    try {
-      for (const part of writeEngine(this.#engine, this.#tuner.tuned, this.#userIds)) {
-        yield part;
-        this.#alive();
-      }
-    } finally {
-      this.#busy = undefined;
-    }
+    yield* this.#life.hold('saveTo', () => {
+      const { engine, tuner, userIds } = this.#parts;
+      return writeEngine(engine, tuner.tuned, userIds);
+    });
   }
 
   /** Frees the memory at once. Any later call throws (ERR_DISPOSED). */
   dispose(): void {
-    this.#disposed = true;
-    this.#engine = undefined as never;
-    this.#tuner = undefined as never;
-    this.#passing = undefined as never;
-    this.#userIds = undefined;
+    this.#life.end();
+    this.#parts = undefined as never;
   }
 
   [Symbol.dispose](): void {
@@ -1067,245 +623,48 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
 
   /** @internal for parallel.ts */
   get parts(): { engine: Engine; tuner: Tuner; joins: (options: VectorJoinOptions) => EngineJoins } {
-    this.#alive();
-    return { engine: this.#engine, tuner: this.#tuner, joins: (options) => this.#joinable(options) };
+    const { engine, tuner } = this.#alive();
+    return { engine, tuner, joins: (options) => this.#joinable(options) };
   }
 
   /** @internal takes in the first rows and builds; for parallel.ts */
   take(vectors: Float32Array, options: BuildOptions): Generator<Progress> {
-    const rows = checkRowCount('vectors', vectors, this.dimensions);
-    this.#checkRoom(rows);
+    const parts = this.#alive();
+    const rows = checkNewRows(parts, vectors);
     checkBuild(options);
-    return this.#take(vectors, rows, options);
+    return buildFrom(parts, vectors, rows, options);
   }
 
   /** @internal builds again in place; for parallel.ts, which does that to a copy */
   *rebuild(options: BuildOptions): Generator<Progress> {
     checkBuild(options);
-    if (this.size === 0) {
-      this.#engine.compact();
-      return;
-    }
-    yield* sort(this.#engine, this.#tuner, options);
-    if (options.tune ?? true) yield* this.#tuner.tune({});
-  }
-
-  *#take(vectors: Float32Array, rows: number, options: BuildOptions): Generator<Progress> {
-    yield* this.#engine.take(vectors, rows);
-    if (rows === 0) return;
-    yield* sort(this.#engine, this.#tuner, options);
-    if (options.tune ?? true) yield* this.#tuner.tune({});
-  }
-
-  *#buildBeside(options: BuildOptions): Generator<Progress, { engine: Engine; tuner: Tuner }> {
-    const engine = yield* this.#engine.copy();
-    const tuner = tunerOf(engine);
-    if (engine.size > 0) {
-      yield* sort(engine, tuner, options);
-      if (options.tune ?? true) yield* tuner.tune({});
-    }
-    return { engine, tuner };
-  }
-
-  #tune(options: TuneOptions): Generator<Progress, TuningReport> {
-    checkOptions('options', options);
-    if (options.recall !== undefined) checkNumber('recall', options.recall, 0, 1);
-    if (options.k !== undefined) checkInteger('k', options.k, 1, MAX_ROWS);
-    if (options.sample !== undefined) checkInteger('sample', options.sample, 1, MAX_ROWS);
-    return this.#tuner.tune(options, options.queries && this.#split(options.queries));
-  }
-
-  /** Runs work in slices, and `settle` with what it gives; nothing else may change the index meanwhile. */
-  async #alone<T>(
-    name: string,
-    options: AsyncOptions,
-    work: Generator<Progress, T>,
-    settle?: (result: T) => void,
-  ): Promise<T> {
-    checkAsync(options);
-    this.#busy = name;
-    try {
-      const result = await finishInSlices(this.#whileAlive(work), options);
-      this.#alive();
-      settle?.(result);
-      return result;
-    } finally {
-      this.#busy = undefined;
-    }
-  }
-
-  /** Work that ends with ERR_DISPOSED once the index is disposed of. */
-  *#whileAlive<T>(work: Generator<Progress, T>): Generator<Progress, T> {
-    try {
-      for (;;) {
-        this.#alive();
-        const step = work.next();
-        if (step.done) return step.value;
-        yield step.value;
-      }
-    } finally {
-      work.return(undefined as never);
-    }
-  }
-
-  /** Takes a filter in; returns how many ids pass. */
-  #takeFilter(filter: Filter<IdOf<Kind>>): number {
-    const names = this.#userIds;
-    return this.#passing.take(filter as Filter<never>, names && ((row) => names.idOf(row)));
+    const parts = this.#alive();
+    if (this.size > 0) yield* buildAnew(parts, options);
+    else parts.engine.compact();
   }
 
   /** An answer with the user's ids beside the row numbers, where there are such ids. */
   #named<Answer extends Neighbors>(answer: Answer): Answer & Named<Kind> {
-    if (this.#userIds) (answer as { userIds?: unknown }).userIds = this.#userIds.of(answer.ids);
+    const { userIds } = this.#parts;
+    if (userIds) (answer as { userIds?: unknown }).userIds = userIds.of(answer.ids);
     return answer as Answer & Named<Kind>;
-  }
-
-  /** Checks vectors and their ids, and has `take` append so many rows; without a trace where that fails. */
-  #append<Result>(vectors: Float32Array, ids: unknown, take: (rows: number) => Result): Result {
-    const rows = checkRowCount('vectors', vectors, this.dimensions);
-    this.#checkRoom(rows);
-    const names = this.#userIds;
-    if ((ids === undefined) !== (names === undefined) && rows > 0) {
-      const wanted = names
-        ? `${rows} ids, one a row, each a ${names.kind}`
-        : "none, since rows of this index are called by their numbers (unless it is made with an option such as ids: 'string')";
-      throw typeError('ERR_ARGUMENT_TYPE', `ids: expected ${wanted}, got ${describe(ids)}`);
-    }
-    if (!names || ids === undefined) return take(rows);
-    const list = checkIdArray('ids', ids);
-    checkIdCount('ids', list, rows);
-    const first = this.#engine.rows.idCount;
-    names.add('ids', list, first);
-    try {
-      return take(rows);
-    } catch (error) {
-      names.takeBack(first);
-      throw error;
-    }
-  }
-
-  /** How a search with a filter goes through the cells; null: it compares all rows that pass. */
-  #through(
-    options: VectorSearchOptions<Kind>,
-    k: number,
-    settings: Settings | null,
-    count: number,
-  ): PassingSettings | null {
-    const { probes, epsilon, patience, exact, recall = 0.95 } = options;
-    if (exact || recall === 1) return null;
-    if (probes === undefined && epsilon === undefined && patience === undefined)
-      return this.#passing.settings(k, recall, count);
-    if (!settings) return null;
-    const most = Math.min(settings.probes, this.cells);
-    return { probes: most, mostProbes: most, epsilon: settings.epsilon, reach: false, recall };
-  }
-
-  /** Checks what a search within a distance is given, and takes its filter in; null recall: every row is compared. */
-  #range(radius: number, options: RadiusOptions<Kind>): { recall: number | null; count: number } {
-    checkOptions('options', options);
-    checkNumber('radius', radius, this.metric === 'inner-product' ? -Infinity : 0, Infinity);
-    const recall = options.recall === undefined ? 0.95 : checkNumber('recall', options.recall, 0, 1);
-    const count = options.filter === undefined ? this.#passing.takeNone() : this.#takeFilter(options.filter);
-    return { recall: options.exact || recall === 1 ? null : recall, count };
-  }
-
-  /** Checks options and finds the settings; null for an exact search. */
-  #resolve(options: VectorSearchOptions<Kind> = {}): { k: number; settings: Settings | null; most: number } {
-    checkOptions('options', options);
-    const k = options.k === undefined ? 10 : checkInteger('k', options.k, 1, MAX_ROWS);
-    const { probes, epsilon, patience, maxCandidates } = options;
-    const most =
-      maxCandidates === undefined
-        ? Math.max(MAX_CANDIDATES, MAX_CANDIDATES_OF_ONE * Math.min(k, this.size))
-        : checkInteger('maxCandidates', maxCandidates, 1, 2 ** 32 - 1);
-    const recall = options.recall === undefined ? 0.95 : checkNumber('recall', options.recall, 0, 1);
-    if (options.exact || recall === 1) return { k, settings: null, most };
-    const wanted = Math.min(k, Math.max(1, this.size));
-    if (probes === undefined && epsilon === undefined && patience === undefined) {
-      return { k, settings: this.#tuner.settings(wanted, recall), most };
-    }
-    const tuned = this.#tuner.settings(wanted, recall);
-    const settings = {
-      probes:
-        probes === undefined ? (tuned?.probes ?? this.cells) : checkInteger('probes', probes, 1, 2 ** 32 - 1),
-      epsilon: epsilon === undefined ? (tuned?.epsilon ?? 3) : checkNumber('epsilon', epsilon, 0, Infinity),
-      patience: patience === undefined ? 0 : checkInteger('patience', patience, 0, 2 ** 32 - 1),
-    };
-    // Every cell and no bound is every row: the exact scan does that without the detour.
-    if (settings.probes >= this.cells && settings.epsilon === Infinity) return { k, settings: null, most };
-    return { k, settings, most };
   }
 
   /** The index as joins see it. */
   #joinable(options: VectorJoinOptions): EngineJoins {
     this.#alive();
-    checkOptions('options', options);
-    const { recall, exact } = options ?? {};
-    this.#resolve({ recall, exact }); // checks
-    const engine = (): Engine => {
-      this.#alive();
-      return this.#engine;
-    };
-    return new EngineJoins(engine, (k) => this.#resolve({ k, recall, exact }).settings, {
-      nearest: (queries, k) => this.#searchBatch(queries, { k, recall, exact }),
-      within: (query, radius) => this.#searchRadius(query, radius, { recall, exact }),
-      prepare: () => (exact || recall === 1 ? [] : this.#passing.measure()),
-      around: (id, radius) => {
-        const { recall: share, count } = this.#range(radius, { recall, exact });
-        return this.#passing.within(this.#engine.vector(id), radius, share, count, id);
-      },
-    });
+    return joinsOf(() => this.#alive(), options);
   }
 
-  #alive(): void {
-    if (this.#disposed) throw typeError('ERR_DISPOSED', 'index: expected a live index, got a disposed one');
+  #alive(): EngineSearch {
+    this.#life.checkAlive();
+    return this.#parts;
   }
 
   /** Refuses a change while an asynchronous call is under way. */
-  #idle(): void {
-    this.#alive();
-    if (this.#busy === undefined) return;
-    throw rangeError('ERR_BUSY', `index: expected no other work under way, got one of ${this.#busy}`);
-  }
-
-  /** The number of the row of an id, if there is one. */
-  #find(id: unknown): number | undefined {
-    if (this.#userIds) return this.#userIds.rowOf('id', id);
-    const isRow = Number.isInteger(id) && (id as number) >= 0 && this.#engine.rows.has(id as number);
-    return isRow ? (id as number) : undefined;
-  }
-
-  #checkId(id: unknown): number {
-    const { rows } = this.#engine;
-    if (this.#userIds) {
-      const row = this.#userIds.rowOf('id', id);
-      if (row !== undefined) return row;
-      throw rangeError(
-        'ERR_ARGUMENT_RANGE',
-        `id: expected one that a row of the index has, got ${describe(id)}`,
-      );
-    }
-    if (rows.idCount === 0)
-      throw rangeError('ERR_ARGUMENT_RANGE', `id: expected a row of the index, which has 0, got ${id}`);
-    const checked = checkInteger('id', id, 0, rows.idCount - 1);
-    if (!rows.has(checked))
-      throw rangeError('ERR_ARGUMENT_RANGE', `id: expected a row of the index, got ${id}, which was removed`);
-    return checked;
-  }
-
-  #checkRoom(rows: number): void {
-    const ids = this.#engine.rows.idCount + rows;
-    if (ids > MAX_ROWS) {
-      throw rangeError('ERR_TOO_LARGE', `vectors: expected at most ${MAX_ROWS} ids in all, got ${ids}`);
-    }
-  }
-
-  /** Queries as single vectors, each checked. */
-  #split(queries: Float32Array): Float32Array[] {
-    const count = checkRows('queries', queries, this.dimensions);
-    return Array.from({ length: count }, (_, i) =>
-      queries.subarray(i * this.dimensions, (i + 1) * this.dimensions),
-    );
+  #idle(): EngineSearch {
+    this.#life.checkIdle();
+    return this.#parts;
   }
 }
 
@@ -1316,86 +675,4 @@ function emptyFor<Ids extends IdsOption>(
   const given = checkIdsOption(options?.ids);
   const own = given ? { ...options, ids: given.kind } : options;
   return [new VectorIndex(own as VectorIndexOptions<KindOf<Ids>>), given?.ids];
-}
-
-/** The tuner of an engine; its samples depend on the seed and the rows alone. */
-function tunerOf(engine: Engine): Tuner {
-  return new Tuner(engine, () => new RandomGenerator(engine.seed + 2n));
-}
-
-function checkBuild(options: BuildOptions): void {
-  checkOptions('options', options);
-  if (options.cells !== undefined) checkInteger('cells', options.cells, 1, MAX_CELLS);
-  checkChoice('training', options.training ?? 'lloyd', ['lloyd', 'none']);
-}
-
-/** Trains cells for the rows of an engine and sorts rows and codes into them. */
-function* sort(engine: Engine, tuner: Tuner, options: BuildOptions): Generator<Progress> {
-  const rows = engine.size;
-  const { cells } = options;
-  const begun: Progress = { phase: 'train', done: 0, total: rows };
-  const encoded: Progress = { phase: 'encode', done: rows, total: rows };
-  const long = engine.stride > LEAST_PRINCIPAL && rows >= FEW_ROWS;
-  yield* under(begun, engine.start(long && options.principal !== false));
-  if (long && options.principal === undefined && !(yield* under(begun, isPrincipalBetter(engine))))
-    yield* under(begun, engine.start(false));
-  let wanted = Math.min(cells ?? defaultCells(rows), rows);
-  if (cells === undefined && wanted > 1 && (yield* under(begun, tuner.areCellsHopeless()))) wanted = 1;
-  yield* engine.sort(wanted, options.training !== 'none');
-  let look = yield* under(encoded, tuner.look());
-  // Where a query must visit most cells anyway, cells only cost: one is scanned faster.
-  if (cells === undefined && engine.cells > 1 && look.structureless) {
-    yield* under(encoded, engine.sort(1, false));
-    look = yield* under(encoded, tuner.look());
-  }
-  if (options.refine ?? look.ranked >= REFINE_FROM) yield* engine.refine();
-  if (options.refine !== undefined || !engine.isRefined) return;
-  const refined: Progress = { phase: 'refine', done: rows, total: rows };
-  if (!(yield* under(refined, tuner.isSecondStageGood()))) engine.dropRecords();
-}
-
-/** Tries both coded spaces on some of the rows. */
-function* isPrincipalBetter(engine: Engine): Generator<Progress, boolean> {
-  const count = Math.min(engine.size, TRIAL_ROWS);
-  const all = engine.ids();
-  const ids = Uint32Array.from({ length: count }, (_, i) => all[Math.floor((i * all.length) / count)]);
-  const costs: number[] = [];
-  try {
-    for (const adopt of [false, true]) {
-      const trial = yield* engine.trial(ids, adopt);
-      yield* trial.sort(TRIAL_CELLS, true);
-      costs.push(yield* new Tuner(trial, () => new RandomGenerator(0)).tryCost(0.95));
-    }
-  } catch (error) {
-    // Without memory for a trial: the space that needs none.
-    if (!isOutOfMemory(error)) throw error;
-    return false;
-  }
-  return costs[1] <= costs[0];
-}
-
-/** Refuses anything but as many ids for each of the queries. */
-function checkTruth(truth: unknown, queries: number): void {
-  if (!(truth instanceof Uint32Array || truth instanceof Int32Array)) {
-    throw typeError(
-      'ERR_ARGUMENT_TYPE',
-      `truth: expected a Uint32Array or an Int32Array, got ${describe(truth)}`,
-    );
-  }
-  if (queries === 0 ? truth.length > 0 : truth.length % queries !== 0) {
-    throw rangeError(
-      'ERR_LENGTH',
-      `truth: expected a multiple of ${queries} ids (as many a query), got ${truth.length}`,
-    );
-  }
-}
-
-/** Cells for a number of rows: the power of two nearest to rows / 128; 1 for few rows. */
-function defaultCells(rows: number): number {
-  if (rows < FEW_ROWS) return 1;
-  const wanted = rows / ROWS_PER_CELL;
-  let cells = 16;
-  // Nearest by ratio. By multiplication: Math.log2 may differ between engines.
-  while (cells < MAX_CELLS && wanted * wanted > 2 * cells * cells) cells *= 2;
-  return cells;
 }

@@ -30,6 +30,7 @@ const LAYERS: readonly (readonly string[])[] = [
     'exact',
     'id-set',
     'labels',
+    'lifetime',
     'probability',
     'random',
     'reach',
@@ -44,7 +45,10 @@ const LAYERS: readonly (readonly string[])[] = [
   ],
   ['groups', 'join-queries', 'joinable', 'joins'], // streams of pages, over what an index can do
   ['engine'], // composes cells, rows, space and tuning's contract into the stages of a query
-  ['engine-joins', 'engine-snapshot', 'passing'], // an engine as joins see it; ⇄ bytes; among rows that pass, and within a distance
+  ['engine-snapshot', 'named-rows', 'passing'], // an engine ⇄ bytes; rows by the user's ids; among rows that pass, and within a distance
+  ['engine-search'], // all ways of searching an engine
+  ['engine-build', 'engine-explain', 'engine-joins'], // building one; what a search did; one as joins see it
+  ['engine-options'], // options of a new index
   ['tables'], // composes buckets into the stages of a query that all families of hash tables share
   ['table-joins', 'table-snapshot'], // tables as joins see them; hash tables ⇄ bytes
   ['bit-sampling-lsh', 'hyperplane-lsh', 'min-hash-lsh', 'vector-index'], // compose
