@@ -5,15 +5,22 @@ import { type CappedBatch, type CappedNeighbors, type RadiusBatch, SCORE_IS_DIST
 import type { AsyncOptions } from './progress.js';
 import { RandomGenerator, seedOf } from './random.js';
 import {
-  Checksums,
   expectContent,
+  paused,
   type Reading,
   type SnapshotLimits,
-  SnapshotReader,
+  type SnapshotReader,
   type Writing,
 } from './snapshot.js';
 import { fromBytes, fromStream, toBytes, toStream } from './streams.js';
-import { expectTables, readParameters, readTables, TABLE_TAGS, writeTables } from './table-snapshot.js';
+import {
+  expectTables,
+  PROVED_ROWS,
+  readParameters,
+  readSnapshot,
+  readTables,
+  writeTables,
+} from './table-snapshot.js';
 import {
   checkMaxBytes,
   type Explanation,
@@ -132,10 +139,8 @@ export class BitSamplingLsh {
   }
 
   /** @internal For whoever reads bytes in another way: snapshot.ts, `Reading`. `length`: how many there are, if known. */
-  static *fromParts(limits?: SnapshotLimits, length?: number): Reading<BitSamplingLsh> {
-    const reader = new SnapshotReader('BitSamplingLsh', TABLE_TAGS, limits, length);
-    yield* reader.open();
-    return yield* reader.within(() => BitSamplingLsh.#read(reader));
+  static fromParts(limits?: SnapshotLimits, length?: number): Reading<BitSamplingLsh> {
+    return readSnapshot('BitSamplingLsh', limits, length, BitSamplingLsh.#read);
   }
 
   static *#read(reader: SnapshotReader): Reading<BitSamplingLsh> {
@@ -147,38 +152,31 @@ export class BitSamplingLsh {
     expectContent(isSample, `1 to ${MAX_SAMPLED_BITS} sampled bits`, sampledBits);
     expectContent(tables >= 1 && tables <= MAX_TABLES, `1 to ${MAX_TABLES} tables`, tables);
     const sampleBytes = 4 * tables * sampledBits;
-    const codeBytes = 8 * wordsOf(bits);
-    reader.expectSection(SECTIONS.positions, sampleBytes);
-    if (rows > 0) reader.expectSection(SECTIONS.codes, codeBytes * rows);
-    else expectContent(!reader.has(SECTIONS.codes), 'no codes', 'some');
-    expectTables(reader, tables, rows);
-    const view = yield* reader.read(SECTIONS.positions, sampleBytes);
-    const positions = Uint32Array.from({ length: tables * sampledBits }, (_, i) =>
-      view.getUint32(4 * i, true),
-    );
+    expectTables(reader, tables, rows, [
+      [SECTIONS.positions, sampleBytes],
+      [SECTIONS.codes, 8 * wordsOf(bits) * rows],
+    ]);
+    const positions = new Uint32Array((yield* reader.read(SECTIONS.positions, sampleBytes)).buffer);
     for (const position of positions) {
       if (position >= bits) expectContent(false, `positions below ${bits}`, position);
     }
     const index = new BitSamplingLsh({ bits, sampledBits, tables, positions, maxBytes: reader.maxBytes });
-    const { memory, kernels } = index.#tables;
-    const checksums = new Checksums(memory, kernels);
-    if (rows > 0)
-      yield* reader.copy(SECTIONS.codes, memory, memory.reserve('codes', codeBytes * rows), checksums);
-    const isGone = yield* readTables(reader, index.#tables, index.#buckets, rows, checksums);
-    index.#proveCodes(rows, isGone);
+    yield* readTables(reader, index.#tables, index.#buckets, rows, [[SECTIONS.codes, 'codes']]);
+    yield* paused(index.#proveCodes(rows));
     return index;
   }
 
   /** Proves that codes that were read are zeros behind their last bit, and all over where rows are gone. */
-  #proveCodes(rows: number, isGone: (row: number) => boolean): void {
+  *#proveCodes(rows: number): Generator<void> {
     const { memory } = this.#tables;
     const codes = memory.ptr('codes');
     const bytes = this.#codeBytes;
     const { u8 } = memory;
     const used = Math.floor(this.bits / 8);
     for (let row = 0; row < rows; row++) {
+      if (row % PROVED_ROWS === 0) yield;
       const code = codes + row * bytes;
-      const gone = isGone(row);
+      const gone = !this.has(row);
       if (!gone && this.bits % 8 !== 0) {
         const spare = u8[code + used] >>> (this.bits % 8);
         if (spare !== 0) expectContent(false, 'zeros behind every code', spare);

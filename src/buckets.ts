@@ -146,11 +146,16 @@ export class Buckets {
 
   /** Takes in the next `rows` rows. `reserve` was called for them, and their keys have been written. */
   add(rows: number): void {
+    for (const _ of this.addInSteps(rows));
+  }
+
+  /** The same, a table sorted in each step. Nothing may be asked before the end. */
+  *addInSteps(rows: number): Generator<void> {
     const first = this.#count;
     const count = first + rows;
     this.#count = count;
     if (!this.#fitsTail(count)) {
-      this.#sort();
+      yield* this.#sort();
       return;
     }
     this.#kernels.chainKeys(
@@ -321,21 +326,26 @@ export class Buckets {
   }
 
   /** Sorts all rows by key and empties the chains. */
-  #sort(): void {
+  *#sort(): Generator<void> {
     const memory = this.#memory;
-    this.#sortedCount = this.#count;
-    this.#slots = this.#slotsFor(this.#count);
-    this.#shift = this.#shiftFor(this.#slots);
-    this.#kernels.sortKeys(
-      this.keysPtr(0),
-      this.#rowCapacity,
-      this.#count,
-      this.tables,
-      this.#shift,
-      this.#slots,
-      memory.ptr('offsets'),
-      memory.ptr('ids'),
-    );
+    const count = this.#count;
+    const slots = this.#slotsFor(count);
+    this.#sortedCount = count;
+    this.#slots = slots;
+    this.#shift = this.#shiftFor(slots);
+    for (let t = 0; t < this.tables; t++) {
+      this.#kernels.sortKeys(
+        this.keysPtr(t * this.#rowCapacity),
+        this.#rowCapacity,
+        count,
+        1,
+        this.#shift,
+        slots,
+        memory.ptr('offsets') + 4 * t * (slots + 2),
+        memory.ptr('ids') + 4 * t * count,
+      );
+      yield;
+    }
     // The next tail may be longer: it is laid out when the first row comes.
     this.#tailCapacity = 0;
   }

@@ -17,6 +17,8 @@ const NO_ROW = 0xffffffff;
 const LARGEST_CENTRE = 1e19;
 /** Rows that are added to the sums of their cells in one step. */
 const SUMMED_ROWS = 1024;
+/** Blocks that are proven in one step. */
+const PROVED_BLOCKS = 512;
 /** A cell splits when it holds this many times the mean, and at least so many rows. */
 const SPLIT_FACTOR = 4;
 const LEAST_SPLIT = 256;
@@ -219,14 +221,22 @@ export class Cells {
 
   /** Lays out empty runs of blocks for cells of the given sizes, in order of cells. */
   layOut(sizes: Uint32Array): void {
+    this.#layRuns(sizes);
+    const blocks = this.#plan.ptr('blocks');
+    for (let block = 0; block < this.#blocks; block++)
+      this.#plan.kernels.clearBlock(blocks + block * this.blockBytes, this.codeBytes);
+  }
+
+  /** Lays out runs of blocks that may hold anything. */
+  #layRuns(sizes: Uint32Array): void {
     const plan = this.#plan;
     this.#unsplit.clear();
-    const { memory, kernels } = plan;
+    const { memory } = plan;
     const directory = plan.reserve('directory', sizes.length * 16) >>> 2;
     let blocks = 0;
     for (const size of sizes) blocks += Math.ceil(size / SLOTS);
     for (const name of ['blocks', 'slots', 'owners']) plan.release(name);
-    const region = plan.reserve('blocks', Math.max(1, blocks) * this.blockBytes);
+    plan.reserve('blocks', Math.max(1, blocks) * this.blockBytes);
     this.#blocks = blocks;
     let first = 0;
     for (let cell = 0; cell < sizes.length; cell++) {
@@ -234,8 +244,6 @@ export class Cells {
       memory.u32.set([first, 0, held, 0], directory + cell * 4);
       first += held;
     }
-    for (let block = 0; block < blocks; block++)
-      kernels.clearBlock(region + block * this.blockBytes, this.codeBytes);
   }
 
   /** Encodes consecutive rows (floats at an address), the first at `position`, behind the rows that a cell has. */
@@ -412,7 +420,7 @@ export class Cells {
     plan.reserve('centres', slots.length * this.dims * 4);
     this.#reserveScratch(slots.length);
     plan.set('Cells', slots.length);
-    this.layOut(slots);
+    this.#layRuns(slots);
     const entry = plan.ptr('directory') >>> 2;
     slots.forEach((used, cell) => {
       plan.memory.u32[entry + cell * 4 + 1] = used;
@@ -421,9 +429,9 @@ export class Cells {
 
   /**
    * Proves cells that were copied in (a row number reaches memory unchecked when a code survives), clears the slots that
-   * they do not use, and codes the centres. Returns what is expected and does not hold, or nothing.
+   * they do not use, and codes the centres. Returns what is expected and does not hold, or nothing. Each step is short.
    */
-  settle(rows: number, grouped: boolean): string | undefined {
+  *settle(rows: number, grouped: boolean): Generator<unknown, string | undefined> {
     const plan = this.#plan;
     const { kernels } = plan;
     const { u32, f32 } = plan.memory;
@@ -437,6 +445,7 @@ export class Cells {
       const used = u32[entry + 1];
       const before = found;
       for (let slot = 0; slot < used; slot += SLOTS) {
+        if ((u32[entry] + slot / SLOTS) % PROVED_BLOCKS === 0) yield;
         const block = plan.ptr('blocks') + (u32[entry] + slot / SLOTS) * this.blockBytes;
         const add = (block + this.codeBytes) >>> 2;
         const last = Math.min(SLOTS, used - slot);
@@ -457,7 +466,7 @@ export class Cells {
       u32[entry + 3] = found - before;
     }
     if (found < rows) return 'every row in one slot';
-    if (this.count > 1 || grouped) finish(this.#codeRun(grouped ? finish(this.#groupCentres()) : null));
+    if (this.count > 1 || grouped) yield* this.#codeRun(grouped ? yield* this.#groupCentres() : null);
     return undefined;
   }
 
@@ -776,7 +785,11 @@ export class Cells {
       if (iteration === 3) break;
       memory.u8.fill(0, sums, sums + groups * bytes);
       memory.u8.fill(0, counts, counts + groups * 4);
-      kernels.accumulate(plan.ptr('centres'), cells, dims, nearest, sums, counts);
+      for (let cell = 0; cell < cells; cell += SUMMED_ROWS) {
+        const rows = plan.ptr('centres') + cell * bytes;
+        kernels.accumulate(rows, Math.min(SUMMED_ROWS, cells - cell), dims, nearest + cell * 4, sums, counts);
+        yield { phase: 'train', done: 0, total: cells };
+      }
       kernels.moveCentres(sums, counts, groups, dims, table);
     }
     const groupOf = memory.u32.slice(nearest >>> 2, (nearest >>> 2) + cells);

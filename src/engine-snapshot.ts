@@ -8,6 +8,7 @@ import {
   countBits,
   expectContent,
   MAX_SEED_BYTES,
+  paused,
   type Reading,
   type SectionSource,
   type SnapshotLimits,
@@ -214,8 +215,7 @@ export class EngineSnapshot {
     const tuned = reader.has(TUNED)
       ? readTuned(yield* reader.read(TUNED, MAX_TUNED * TUNED_BYTES), ids)
       : new Map();
-    const view = yield* reader.read(SLOTS, cells * 4);
-    const slots = Uint32Array.from({ length: cells }, (_, cell) => view.getUint32(4 * cell, true));
+    const slots = new Uint32Array((yield* reader.read(SLOTS, cells * 4)).buffer);
 
     engine.openSpace(dims, principal);
     const bytes = engine.bytesOf(rows, slots);
@@ -252,7 +252,7 @@ export class EngineSnapshot {
     const removed = gone > 0 ? yield* this.#readRemoved(ids, gone) : undefined;
     const names = named ? yield* reader.read(USER_IDS, reader.bytesOf(USER_IDS)) : undefined;
     yield* reader.close();
-    const wrong = engine.settle(groups > 0, removed);
+    const wrong = yield* paused(engine.settle(groups > 0, removed));
     expectContent(wrong === undefined, `${wrong}`, 'something else');
     const userIds = this.idKind === 'row' ? undefined : new UserIds(this.idKind);
     if (userIds && names) yield* userIds.decode(names, engine.ids());

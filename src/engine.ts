@@ -457,14 +457,16 @@ export class Engine implements Tunable {
 
   /**
    * Proves and completes what was copied into the regions; `removed` are the ids of removed rows (Rows.settle). Returns
-   * what is expected and does not hold, or nothing.
+   * what is expected and does not hold, or nothing. Each step is short.
    */
-  settle(grouped: boolean, removed?: Uint8Array): string | undefined {
+  *settle(grouped: boolean, removed?: Uint8Array): Generator<unknown, string | undefined> {
     const { plan, size } = this;
     const norms = plan.ptr('refineNorms');
     if (norms && plan.kernels.firstUnfit(norms, size, LARGEST_FLOAT) >>> 0 < size)
       return 'finite norms of records';
-    return this.rows.settle(removed) ?? this.#space.settle() ?? this.#cells.settle(size, grouped);
+    return (
+      (yield* this.rows.settle(removed)) ?? this.#space.settle() ?? (yield* this.#cells.settle(size, grouped))
+    );
   }
 
   /* ---- building ---- */

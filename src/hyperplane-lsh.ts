@@ -39,19 +39,26 @@ import {
 import type { AsyncOptions } from './progress.js';
 import { RandomGenerator, seedOf } from './random.js';
 import {
-  Checksums,
   expectContent,
   MAX_SEED_BYTES,
+  paused,
   type Reading,
   type SnapshotLimits,
-  SnapshotReader,
+  type SnapshotReader,
   seedBytes,
   seedFrom,
   type Writing,
 } from './snapshot.js';
 import { fromBytes, fromStream, toBytes, toStream } from './streams.js';
 import { TableJoins } from './table-joins.js';
-import { expectTables, readParameters, readTables, TABLE_TAGS, writeTables } from './table-snapshot.js';
+import {
+  expectTables,
+  PROVED_ROWS,
+  readParameters,
+  readSnapshot,
+  readTables,
+  writeTables,
+} from './table-snapshot.js';
 import {
   checkMaxBytes,
   type Explanation,
@@ -202,10 +209,8 @@ export class HyperplaneLsh {
   }
 
   /** @internal For whoever reads bytes in another way: snapshot.ts, `Reading`. `length`: how many there are, if known. */
-  static *fromParts(limits?: SnapshotLimits, length?: number): Reading<HyperplaneLsh> {
-    const reader = new SnapshotReader('HyperplaneLsh', TABLE_TAGS, limits, length);
-    yield* reader.open();
-    return yield* reader.within(() => HyperplaneLsh.#read(reader));
+  static fromParts(limits?: SnapshotLimits, length?: number): Reading<HyperplaneLsh> {
+    return readSnapshot('HyperplaneLsh', limits, length, HyperplaneLsh.#read);
   }
 
   static *#read(reader: SnapshotReader): Reading<HyperplaneLsh> {
@@ -225,56 +230,51 @@ export class HyperplaneLsh {
 
     const stride = (dimensions + 3) & ~3;
     const planes = tables * bits * dimensions;
-    const sizes = { hyperplanes: 4 * planes, rows: 4 * rows * stride };
-    for (const name of ['hyperplanes', 'rows'] as const) {
-      if (sizes[name] > 0) reader.expectSection(SECTIONS[name], sizes[name]);
-      else expectContent(!reader.has(SECTIONS[name]), `no ${name}`, 'some');
-    }
-    expectTables(reader, tables, rows);
+    expectTables(reader, tables, rows, [
+      [SECTIONS.hyperplanes, 4 * planes],
+      [SECTIONS.rows, 4 * rows * stride],
+    ]);
     const metric = metricAt === 1 ? 'cosine' : 'euclidean';
     const options = { dimensions, tables, metric, seed, maxBytes: reader.maxBytes } as const;
-    // Bits are settled by the hyperplanes that are read, not by a bucket size that later rows would settle them by.
-    const index = new HyperplaneLsh({ ...options, bucketSize: Math.max(1, bucketSize) });
-    index.#bucketSize = bucketSize;
     if (bits === 0) {
       yield* reader.close();
-      return index;
+      return new HyperplaneLsh({ ...options, bucketSize });
     }
-    const { memory, kernels } = index.#tables;
-    const checksums = new Checksums(memory, kernels);
-    const plain = memory.reserve('planes', sizes.hyperplanes);
-    yield* reader.copy(SECTIONS.hyperplanes, memory, plain, checksums);
-    const fit = kernels.firstUnfit(plain, planes, MAX_VALUE) >>> 0 === planes;
+    const hyperplanes = new Float32Array((yield* reader.read(SECTIONS.hyperplanes, 4 * planes)).buffer);
+    const fit = hyperplanes.every((x) => Math.abs(x) <= MAX_VALUE);
     expectContent(fit, 'finite hyperplanes', 'others');
-    const buckets = index.#makeBuckets(bits, memory.f32.slice(plain >>> 2, (plain >>> 2) + planes));
-    if (rows > 0) yield* reader.copy(SECTIONS.rows, memory, memory.reserve('rows', sizes.rows), checksums);
-    const isGone = yield* readTables(reader, index.#tables, buckets, rows, checksums);
-    if (rows > 0) index.#proveRows(rows, isGone);
+    const index = new HyperplaneLsh({ ...options, bits, hyperplanes });
+    index.#bucketSize = bucketSize;
+    yield* readTables(reader, index.#tables, index.#settled(), rows, [[SECTIONS.rows, 'rows']]);
+    yield* paused(index.#proveRows(rows));
     return index;
   }
 
   /** Proves rows that were read, and computes what is kept beside them. */
-  #proveRows(rows: number, isGone: (row: number) => boolean): void {
+  *#proveRows(rows: number): Generator<void> {
     const { memory, kernels } = this.#tables;
     const stride = this.#stride;
-    const ptr = memory.ptr('rows');
-    const fit = kernels.firstUnfit(ptr, rows * stride, MAX_VALUE) >>> 0 === rows * stride;
-    expectContent(fit, 'finite numbers of at most 1e16 in every row', 'others');
-    if (this.#metricNumber === 1) {
-      const scales = memory.reserve('scales', 4 * rows);
+    const scales = this.#metricNumber === 1 ? memory.reserve('scales', 4 * rows) : 0;
+    const { f32 } = memory;
+    for (let first = 0; first < rows; first += PROVED_ROWS) {
+      const last = Math.min(rows, first + PROVED_ROWS);
+      const ptr = memory.ptr('rows') + 4 * first * stride;
+      const count = (last - first) * stride;
+      const fit = kernels.firstUnfit(ptr, count, MAX_VALUE) >>> 0 === count;
+      expectContent(fit, 'finite numbers of at most 1e16 in every row', 'others');
       // Stretch by stretch of the rows that are there.
-      for (let row = 0, end = 0; row < rows; row = end + 1) {
-        for (end = row; end < rows && !isGone(end); ) end++;
-        const [from, scale] = [ptr + 4 * row * stride, scales + 4 * row];
+      for (let row = first, end = 0; scales > 0 && row < last; row = end + 1) {
+        for (end = row; end < last && this.has(end); ) end++;
+        const [from, scale] = [ptr + 4 * (row - first) * stride, scales + 4 * row];
         const short = kernels.inverseLengths(from, end - row, stride, LEAST_SQUARED_LENGTH, scale) >>> 0;
         expectContent(short === end - row, 'rows with a direction', `none in row ${row + short}`);
       }
-    }
-    const { f32 } = memory;
-    for (let row = 0, start = ptr >>> 2; row < rows; row++, start += stride) {
-      for (let at = start + (isGone(row) ? 0 : this.dimensions); at < start + stride; at++) {
-        if (f32[at] !== 0) expectContent(false, 'zeros behind every row and in removed ones', f32[at]);
+      for (let row = first, start = ptr >>> 2; row < last; row++, start += stride) {
+        for (let at = start + (this.has(row) ? this.dimensions : 0); at < start + stride; at++) {
+          if (f32[at] !== 0) expectContent(false, 'zeros behind every row and in removed ones', f32[at]);
+        }
       }
+      yield;
     }
   }
 

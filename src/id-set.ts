@@ -1,4 +1,4 @@
-import { checkBytes, checkIds, checkInteger, describe, rangeError, typeError } from './check.js';
+import { checkIds, checkInteger, describe, rangeError, typeError } from './check.js';
 
 /** Ids are below this: an index has no more. */
 const MAX_IDS = 2 ** 32 - 1;
@@ -8,23 +8,6 @@ const MAX_IDS = 2 ** 32 - 1;
  * IdSet, the fastest, since an index keeps a copy for as long as the set stays the same.
  */
 export type Filter<Id = number> = ((id: Id) => boolean) | Uint8Array | IdSet;
-
-/** A filter as a function; `nameOf` gives what a function of the caller's is called with for a row. */
-export function testOf(
-  filter: unknown,
-  nameOf: (id: number) => unknown = (id) => id,
-): (id: number) => boolean {
-  if (filter instanceof IdSet) return (id) => filter.has(id);
-  if (filter instanceof Uint8Array) {
-    checkBytes('filter', filter);
-    return (id) => ((filter[id >>> 3] >> (id & 7)) & 1) === 1; // behind the end: undefined >> 0 is 0
-  }
-  if (typeof filter === 'function') return (id) => Boolean(filter(nameOf(id)));
-  throw typeError(
-    'ERR_ARGUMENT_TYPE',
-    `filter: expected a function, a Uint8Array or an IdSet, got ${describe(filter)}`,
-  );
-}
 
 /**
  * A set of ids, one bit each: what a filter is at its fastest, and how filters are combined.

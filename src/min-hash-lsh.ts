@@ -5,19 +5,26 @@ import type { AsyncOptions } from './progress.js';
 import { RandomGenerator, seedOf } from './random.js';
 import { distinct } from './sets.js';
 import {
-  Checksums,
   expectContent,
   MAX_SEED_BYTES,
+  paused,
   type Reading,
   type SectionSource,
   type SnapshotLimits,
-  SnapshotReader,
+  type SnapshotReader,
   seedBytes,
   seedFrom,
   type Writing,
 } from './snapshot.js';
 import { fromBytes, fromStream, toBytes, toStream } from './streams.js';
-import { expectTables, readParameters, readTables, TABLE_TAGS, writeTables } from './table-snapshot.js';
+import {
+  expectTables,
+  PROVED_ROWS,
+  readParameters,
+  readSnapshot,
+  readTables,
+  writeTables,
+} from './table-snapshot.js';
 import {
   checkMaxBytes,
   type Explanation,
@@ -33,6 +40,8 @@ const MAX_ROWS = 256;
 /** Sections of a snapshot that are not those of all hash tables: docs/snapshot-format.md. */
 const SECTIONS = { starts: 2, sets: 3 } as const;
 const KEY_BITS = 32;
+/** Features that are proven in one step. */
+const PROVED_FEATURES = 2 ** 18;
 
 export interface MinHashLshOptions {
   /** Bands of a signature, 1 to 256: the hash tables. More bands find more neighbors, and cost as much more. */
@@ -135,10 +144,8 @@ export class MinHashLsh {
   }
 
   /** @internal For whoever reads bytes in another way: snapshot.ts, `Reading`. `length`: how many there are, if known. */
-  static *fromParts(limits?: SnapshotLimits, length?: number): Reading<MinHashLsh> {
-    const reader = new SnapshotReader('MinHashLsh', TABLE_TAGS, limits, length);
-    yield* reader.open();
-    return yield* reader.within(() => MinHashLsh.#read(reader));
+  static fromParts(limits?: SnapshotLimits, length?: number): Reading<MinHashLsh> {
+    return readSnapshot('MinHashLsh', limits, length, MinHashLsh.#read);
   }
 
   static *#read(reader: SnapshotReader): Reading<MinHashLsh> {
@@ -148,36 +155,34 @@ export class MinHashLsh {
     expectContent(bands >= 1 && bands <= MAX_TABLES, `1 to ${MAX_TABLES} bands`, bands);
     expectContent(rows >= 1 && rows <= MAX_ROWS, `1 to ${MAX_ROWS} rows`, rows);
     const seed = seedFrom(view, seedAt);
-    if (sets > 0) reader.expectSection(SECTIONS.starts, 4 * (sets + 1));
-    else expectContent(!reader.has(SECTIONS.starts) && !reader.has(SECTIONS.sets), 'no sets', 'some');
-    expectTables(reader, bands, sets);
+    const bytes = reader.bytesOf(SECTIONS.sets);
+    expectTables(reader, bands, sets, [
+      [SECTIONS.starts, sets > 0 ? 4 * (sets + 1) : 0],
+      [SECTIONS.sets, sets > 0 ? bytes : 0],
+    ]);
     const index = new MinHashLsh({ bands, rows, seed, maxBytes: reader.maxBytes });
-    const { memory, kernels } = index.#tables;
-    const checksums = new Checksums(memory, kernels);
-    const features = reader.bytesOf(SECTIONS.sets) / 4;
-    if (sets > 0) {
-      const starts = memory.reserve('starts', 4 * (sets + 1));
-      yield* reader.copy(SECTIONS.starts, memory, starts, checksums);
-      const ptr = memory.reserve('sets', 4 * features);
-      if (reader.has(SECTIONS.sets)) yield* reader.copy(SECTIONS.sets, memory, ptr, checksums);
-    }
-    const isGone = yield* readTables(reader, index.#tables, index.#buckets, sets, checksums);
-    if (sets > 0) index.#proveSets(sets, features, isGone);
+    yield* readTables(reader, index.#tables, index.#buckets, sets, [
+      [SECTIONS.starts, 'starts'],
+      [SECTIONS.sets, 'sets'],
+    ]);
+    if (sets > 0) yield* paused(index.#proveSets(sets, bytes / 4));
     return index;
   }
 
   /** Proves sets that were read: each inside the features, ascending, and empty where it is gone. */
-  #proveSets(sets: number, features: number, isGone: (set: number) => boolean): void {
+  *#proveSets(sets: number, features: number): Generator<void> {
     const { memory } = this.#tables;
     const { u32 } = memory;
     const starts = memory.ptr('starts') >>> 2;
     const ptr = memory.ptr('sets') >>> 2;
     expectContent(u32[starts] === 0, 'sets from the first feature on', u32[starts]);
     for (let set = 0; set < sets; set++) {
+      if (set % PROVED_ROWS === 0) yield;
       const [start, end] = [u32[starts + set], u32[starts + set + 1]];
       if (end < start || end > features) expectContent(false, `an end from ${start} to ${features}`, end);
-      if (end > start && isGone(set)) expectContent(false, 'nothing in a removed set', end - start);
+      if (end > start && !this.has(set)) expectContent(false, 'nothing in a removed set', end - start);
       for (let at = ptr + start + 1; at < ptr + end; at++) {
+        if (at % PROVED_FEATURES === 0) yield;
         if (u32[at - 1] >= u32[at]) expectContent(false, 'ascending features', u32[at]);
       }
     }

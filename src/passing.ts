@@ -1,6 +1,7 @@
 import { rangeError } from './check.js';
 import type { Engine } from './engine.js';
-import { type Filter, IdSet, testOf } from './id-set.js';
+import { testOf } from './filter.js';
+import { type Filter, IdSet } from './id-set.js';
 import { cutAt, MAX_PLACES, type Neighbors } from './neighbors.js';
 import { finish, type Progress } from './progress.js';
 import { RandomGenerator } from './random.js';

@@ -17,6 +17,11 @@ const COPY_BYTES = 2 ** 19;
 const MOVED_ROWS = 2048;
 /** The label of a removed row's position, and the position of a removed row's id. */
 const NONE = 0xffffffff;
+/** Ids that are proven in one step. */
+const PROVED_IDS = 2 ** 16;
+
+/** A proof in short steps: at its end what is expected and does not hold, or nothing. */
+type Proof = Generator<unknown, string | undefined>;
 
 /**
  * The stored rows: regions `rows`, `labels` (id of a position) and `positions` (position of an id), and `lengths` where
@@ -499,9 +504,9 @@ export class Rows {
 
   /**
    * Proves rows that were copied in, and fills `positions`. `removed` has a bit for each id, set where its row is gone;
-   * without it no id's is. Returns what is expected and does not hold, or nothing.
+   * without it no id's is. Returns what is expected and does not hold, or nothing. Each step is short.
    */
-  settle(removed?: Uint8Array): string | undefined {
+  *settle(removed?: Uint8Array): Proof {
     const plan = this.#plan;
     const { u32 } = plan.memory;
     const rows = this.count;
@@ -510,46 +515,53 @@ export class Rows {
     const ids = this.#idCount;
     u32.fill(NONE, positions, positions + ids);
     for (let position = 0; position < rows; position++) {
+      if (position % PROVED_IDS === 0) yield;
       const id = u32[labels + position];
       if (id >= ids || u32[positions + id] !== NONE) return 'every id once';
       u32[positions + id] = position;
     }
     // With as many bits set as ids are left over, every id is a row's or a removed one.
     for (let id = 0; removed && id < ids; id++) {
+      if (id % PROVED_IDS === 0) yield;
       if ((removed[id >>> 3] >>> (id & 7)) & 1 && u32[positions + id] !== NONE)
         return 'no row of a removed id';
     }
     const lengths = plan.ptr('lengths');
     if (lengths && plan.kernels.firstUnfit(lengths, rows, LARGEST_LENGTH) >>> 0 < rows)
       return 'finite lengths';
-    const wrong = this.storage === 'int8' ? this.#settleRecords() : this.#settleFloats();
-    return wrong ?? (this.metric === 'cosine' ? this.#settleDirections() : undefined);
-  }
-
-  /** Cosine: a row without direction could be no query of `tune` or `searchById`. */
-  #settleDirections(): string | undefined {
-    const { kernels, memory } = this.#plan;
-    const squares = this.#plan.ptr('scales');
-    const lengths = this.#plan.ptr('lengths');
-    for (let position = 0; position < this.count; position += CHUNK_ROWS) {
-      const count = Math.min(CHUNK_ROWS, this.count - position);
-      kernels.squaredNorms(this.floats(position, count), count, this.stride, squares);
-      const { f32 } = memory;
-      for (let i = 0; i < count; i++) {
-        // Of 8-bit rows the length is anywhere near 1.
-        if (!(Math.abs(f32[(squares >>> 2) + i] - 1) <= 0.5)) return 'rows of length 1 under cosine';
-        const length = lengths ? f32[(lengths >>> 2) + position + i] : 1;
-        // Rounded twice since it was let in.
-        if (!(length * length >= 0.9999 * LEAST_SQUARED_LENGTH)) return 'lengths that leave rows a direction';
-      }
+    const prove = this.storage === 'int8' ? this.#settleRecords : this.#settleFloats;
+    for (let position = 0; position < rows; position += CHUNK_ROWS) {
+      const count = Math.min(CHUNK_ROWS, rows - position);
+      const wrong =
+        prove.call(this, position, count) ??
+        (this.metric === 'cosine' ? this.#settleDirections(position, count) : undefined);
+      if (wrong !== undefined) return wrong;
+      yield;
     }
     return undefined;
   }
 
-  #settleFloats(): string | undefined {
+  /** Cosine: a row without direction could be no query of `tune` or `searchById`. */
+  #settleDirections(position: number, count: number): string | undefined {
     const { kernels, memory } = this.#plan;
-    const { dimensions, stride, count } = this;
-    const rows = this.#plan.ptr('rows');
+    const squares = this.#plan.ptr('scales');
+    const lengths = this.#plan.ptr('lengths');
+    kernels.squaredNorms(this.floats(position, count), count, this.stride, squares);
+    const { f32 } = memory;
+    for (let i = 0; i < count; i++) {
+      // Of 8-bit rows the length is anywhere near 1.
+      if (!(Math.abs(f32[(squares >>> 2) + i] - 1) <= 0.5)) return 'rows of length 1 under cosine';
+      const length = lengths ? f32[(lengths >>> 2) + position + i] : 1;
+      // Rounded twice since it was let in.
+      if (!(length * length >= 0.9999 * LEAST_SQUARED_LENGTH)) return 'lengths that leave rows a direction';
+    }
+    return undefined;
+  }
+
+  #settleFloats(position: number, count: number): string | undefined {
+    const { kernels, memory } = this.#plan;
+    const { dimensions, stride } = this;
+    const rows = this.#plan.ptr('rows') + 4 * position * stride;
     // The coordinate that extends a row may be larger than the numbers of one.
     const extended = this.metric === 'inner-product';
     const unfit = kernels.firstUnfit(rows, count * stride, extended ? LARGEST_LENGTH : MAX_VALUE) >>> 0;
@@ -564,15 +576,17 @@ export class Rows {
   }
 
   /** Records of assembly/quantize.ts. */
-  #settleRecords(): string | undefined {
+  #settleRecords(position: number, count: number): string | undefined {
     const { f32, u8 } = this.#plan.memory;
     const bytes = this.#plan.get('RowBytes');
-    const rows = this.#plan.ptr('rows');
-    for (let record = rows; record < rows + this.count * bytes; record += bytes) {
+    const rows = this.#plan.ptr('rows') + position * bytes;
+    for (let record = rows; record < rows + count * bytes; record += bytes) {
       const tail = record + bytes - 16;
       for (let at = record + this.dimensions; at < tail; at++)
         if (u8[at] !== 0) return 'zeros behind every row';
-      const [scale, norm, extension] = f32.subarray(tail >>> 2, (tail >>> 2) + 3);
+      const scale = f32[tail >>> 2];
+      const norm = f32[(tail >>> 2) + 1];
+      const extension = f32[(tail >>> 2) + 2];
       if (!(scale >= 0 && scale * 127 <= 1.0001 * MAX_VALUE)) return 'a finite scale of every row';
       if (!(norm >= 0 && norm <= LARGEST_LENGTH * LARGEST_LENGTH)) return 'a finite norm of every row';
       if (!(Math.abs(extension) <= LARGEST_LENGTH)) return 'a finite extension of every row';

@@ -85,7 +85,17 @@ const TABLE_BYTES = 16 * 256 * 4;
 const READ_BYTES = 2 ** 18;
 /** Bytes that are checked or written at a time. */
 const WRITE_BYTES = 2 ** 20;
-const PAUSE: Uint8Array = new Uint8Array(0);
+/** A part or a place without bytes: others may run now. */
+export const PAUSE: Uint8Array = new Uint8Array(0);
+
+/** Work within a reading or a writing: after each of its steps others may run. */
+export function* paused<Result>(work: Generator<unknown, Result>): Generator<Uint8Array, Result, void> {
+  for (;;) {
+    const step = work.next();
+    if (step.done) return step.value;
+    yield PAUSE;
+  }
+}
 
 interface Entry {
   tag: number;

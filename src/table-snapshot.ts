@@ -5,13 +5,16 @@
 import type { Buckets } from './buckets.js';
 import {
   bitsOf,
-  type Checksums,
+  Checksums,
   countBits,
   expectContent,
+  PAUSE,
+  paused,
   type Reading,
   type SectionSource,
   type SnapshotKind,
-  type SnapshotReader,
+  type SnapshotLimits,
+  SnapshotReader,
   type Writing,
   writeSnapshot,
 } from './snapshot.js';
@@ -22,11 +25,14 @@ const PARAMETERS = 1;
 const KEYS = 4;
 const REMOVED = 5;
 /** All that hash tables have, each class's own included. */
-export const TABLE_TAGS: readonly number[] = [1, 2, 3, KEYS, REMOVED];
+const TABLE_TAGS: readonly number[] = [1, 2, 3, KEYS, REMOVED];
 
 /** Words of the parameters; those that a class does not use are 0. */
 const WORDS = 16;
 const PARAMETER_BYTES = 4 * WORDS;
+
+/** Rows of which a class proves what it has read, in one step. */
+export const PROVED_ROWS = 1024;
 
 /** What a class has to save beside keys and removed ids: words and seed of the parameters, and its sections 2 and 3. */
 export interface OwnParts {
@@ -68,6 +74,18 @@ function keySections(buckets: Buckets | undefined): SectionSource[] {
   ];
 }
 
+/** A class's `fromParts`: the header within the limits, then what `read` makes of the rest. */
+export function* readSnapshot<Index>(
+  kind: SnapshotKind,
+  limits: SnapshotLimits | undefined,
+  length: number | undefined,
+  read: (reader: SnapshotReader) => Reading<Index>,
+): Reading<Index> {
+  const reader = new SnapshotReader(kind, TABLE_TAGS, limits, length);
+  yield* reader.open();
+  return yield* reader.within(() => read(reader));
+}
+
 /** Reads the parameters: their words, of which only the first `used` may be other than 0, and the bytes behind them. */
 export function* readParameters(
   reader: SnapshotReader,
@@ -85,45 +103,61 @@ export function* readParameters(
   return { words, view, seedAt: PARAMETER_BYTES };
 }
 
-/** Fails unless the sections of keys and removed ids are as long as those of so many rows. */
-export function expectTables(reader: SnapshotReader, tables: number, rows: number): void {
-  if (rows > 0) reader.expectSection(KEYS, 4 * tables * rows);
-  else expectContent(!reader.has(KEYS), 'no keys', 'some');
+/** Fails unless keys, removed ids and a class's own sections are as long as they must be; one of 0 bytes is not there. */
+export function expectTables(
+  reader: SnapshotReader,
+  tables: number,
+  rows: number,
+  own: readonly (readonly [tag: number, bytes: number])[],
+): void {
+  for (const [tag, bytes] of [...own, [KEYS, 4 * tables * rows]]) {
+    if (bytes > 0) reader.expectSection(tag, bytes);
+    else expectContent(!reader.has(tag), `no section ${tag}`, 'one');
+  }
   if (reader.has(REMOVED)) reader.expectSection(REMOVED, Math.ceil(rows / 8));
 }
 
-/** Reads the keys into empty buckets, and what follows; returns which rows are gone. */
+/**
+ * Reads a class's own sections into regions, and the keys into empty buckets; removes the rows that are gone. In short
+ * steps. What stands in its own sections is for the class to prove.
+ */
 export function* readTables(
   reader: SnapshotReader,
   tables: HashTables<never>,
   buckets: Buckets,
   rows: number,
-  checksums: Checksums,
-): Reading<(row: number) => boolean> {
+  own: readonly (readonly [tag: number, region: string])[],
+): Reading<void> {
   tables.settle(buckets);
-  let removed: Uint8Array | undefined;
   if (rows > 0) {
-    const { memory } = tables;
+    const { memory, kernels } = tables;
+    const checksums = new Checksums(memory, kernels);
+    for (const [tag, region] of own) {
+      const ptr = memory.reserve(region, reader.bytesOf(tag));
+      if (reader.has(tag)) yield* reader.copy(tag, memory, ptr, checksums);
+    }
     buckets.reserve(rows); // the tables' keys then follow each other without room between
     yield* reader.copy(KEYS, memory, buckets.keysPtr(0), checksums);
+    checksums.release();
     const { u32 } = memory;
-    const keys = buckets.keysPtr(0) >>> 2;
     const most = 2 ** buckets.bits - 1;
-    for (let at = keys; at < keys + tables.tables * rows; at++) {
-      if (u32[at] > most) expectContent(false, `keys of ${buckets.bits} bits`, u32[at]);
+    let at = buckets.keysPtr(0) >>> 2;
+    for (let table = 0; table < tables.tables; table++) {
+      for (const end = at + rows; at < end; at++) {
+        if (u32[at] > most) expectContent(false, `keys of ${buckets.bits} bits`, u32[at]);
+      }
+      yield PAUSE;
     }
-    if (reader.has(REMOVED)) {
-      const { buffer } = yield* reader.read(REMOVED, Math.ceil(rows / 8));
-      removed = new Uint8Array(buffer);
-      expectContent(countBits(removed, rows) > 0, 'removed ids', 'none');
+    const gone = reader.has(REMOVED) ? yield* reader.read(REMOVED, rows) : undefined;
+    yield* paused(buckets.addInSteps(rows));
+    if (gone) {
+      const bits = new Uint8Array(gone.buffer);
+      expectContent(countBits(bits, rows) > 0, 'removed ids', 'none');
+      for (let row = 0; row < rows; row++) {
+        if (row % 2 ** 16 === 0) yield PAUSE;
+        if ((bits[row >>> 3] >>> (row & 7)) & 1) buckets.remove([row]);
+      }
     }
-    buckets.add(rows);
   }
   yield* reader.close();
-  checksums.release();
-  const bits = removed;
-  if (bits === undefined) return () => false;
-  const isGone = (row: number): boolean => ((bits[row >>> 3] >>> (row & 7)) & 1) === 1;
-  for (let row = 0; row < rows; row++) if (isGone(row)) buckets.remove([row]);
-  return isGone;
 }

@@ -1,6 +1,7 @@
 import { type BucketStats, Buckets, joinStats } from './buckets.js';
 import { checkIds, checkInteger, checkNumber, checkOptions, rangeError, typeError } from './check.js';
-import { type Filter, testOf } from './id-set.js';
+import { testOf } from './filter.js';
+import type { Filter } from './id-set.js';
 import type { TableKernels } from './kernels.js';
 import { isOutOfMemory, type LinearMemory } from './memory.js';
 import {

@@ -1,5 +1,5 @@
 import { checkChoice, describe, rangeError, typeError } from './check.js';
-import { allocate, expectContent, type Reading } from './snapshot.js';
+import { allocate, expectContent, PAUSE, type Reading } from './snapshot.js';
 
 /** What rows are called by: their numbers (`row`), or ids of the user's own. */
 export type IdKind = 'row' | 'string' | 'bigint' | 'number';
@@ -63,7 +63,6 @@ const LARGEST_BIGINT = 2n ** 64n - 1n;
 const LONE_SURROGATE = /[\ud800-\udfff]/u;
 /** Ids that are read or written before others may run. */
 const STEP_IDS = 8192;
-const PAUSE = new Uint8Array(0);
 
 /**
  * The user's own ids of the rows of an index: unique strings, bigints of 64 bits, or finite numbers. A row that is removed

@@ -28,6 +28,7 @@ const LAYERS: readonly (readonly string[])[] = [
     'cells',
     'codes',
     'exact',
+    'filter',
     'id-set',
     'labels',
     'lifetime',

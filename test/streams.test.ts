@@ -6,7 +6,7 @@ import type { Progress } from '../src/progress.js';
 import { SnapshotError } from '../src/snapshot.js';
 import { VectorIndex } from '../src/vector-index.js';
 import { expectSameBits, uniform } from './arena.js';
-import { normals } from './data.js';
+import { clumpedRows, normals } from './data.js';
 import { CLASSES, loadAs, randomCodes, randomSets, seeds } from './mutations.js';
 
 /** A stream of bytes in chunks of sizes that `next` draws; then nothing more, more bytes, an error, or a standstill. */
@@ -216,6 +216,97 @@ describe('while an index is written to a stream', () => {
     saved.dispose();
     expect((await saving).code).toBe('ERR_DISPOSED');
     expect(ends).toHaveLength(1);
+  });
+});
+
+describe('the proof of what was read', () => {
+  const rows = 100_000;
+  const floats = Float32Array.from(clumpedRows(rows, 16, 300, 0.3, 1));
+  const makers: [name: string, make: () => Uint8Array][] = [
+    ['VectorIndex', () => VectorIndex.from(floats, { dimensions: 16, cells: 300, tune: false }).save()],
+    [
+      'VectorIndex of 8-bit rows under cosine, some of them removed',
+      () => {
+        const index = VectorIndex.from(floats, {
+          dimensions: 16,
+          cells: 300,
+          metric: 'cosine',
+          storage: 'int8',
+          tune: false,
+        });
+        index.remove(Uint32Array.from({ length: 20_000 }, (_, i) => 3 * i));
+        return index.save();
+      },
+    ],
+    [
+      'HyperplaneLsh',
+      () => {
+        const index = new HyperplaneLsh({ dimensions: 16, tables: 16, bits: 14, metric: 'cosine' });
+        index.add(floats);
+        index.remove(Uint32Array.from({ length: 20_000 }, (_, i) => 3 * i));
+        return index.save();
+      },
+    ],
+    [
+      'BitSamplingLsh',
+      () => {
+        const index = new BitSamplingLsh({ bits: 64, sampledBits: 20, tables: 16 });
+        index.add(randomCodes(rows, 64, 1));
+        return index.save();
+      },
+    ],
+    [
+      'MinHashLsh',
+      () => {
+        const index = new MinHashLsh({ bands: 16, rows: 2 });
+        index.add(randomSets(rows, 2));
+        return index.save();
+      },
+    ],
+  ];
+
+  it.each(makers)('of a %s comes in short steps, and may be given up between them', async (name, make) => {
+    const bytes = make();
+    const Class = CLASSES[name.split(' ')[0] as keyof typeof CLASSES];
+    // The longest step in milliseconds of this process's time; the least of some tries, for what else it does meanwhile.
+    let longest = Infinity;
+    let steps = 0;
+    for (let attempt = 0; attempt < 4 && longest > 25; attempt++) {
+      let most = 0;
+      steps = 0;
+      const reading = Class.fromParts(undefined, bytes.length);
+      for (let at = 0; ; ) {
+        const before = process.cpuUsage();
+        const step = reading.next();
+        const { user, system } = process.cpuUsage(before);
+        most = Math.max(most, (user + system) / 1000);
+        if (step.done) break;
+        step.value.set(bytes.subarray(at, at + step.value.length));
+        at += step.value.length;
+        if (at === bytes.length) steps++;
+      }
+      longest = Math.min(longest, most);
+    }
+    expect(longest).toBeLessThan(25);
+    expect(steps).toBeGreaterThan(15);
+
+    const controller = new AbortController();
+    const reason = new Error('no patience');
+    let left = 0;
+    const loading = Class.loadFrom(
+      streamOf(bytes, () => 1e6),
+      {
+        sliceMs: 0,
+        signal: controller.signal,
+        onProgress: ({ done, total }) => {
+          if (done < total) return;
+          left++;
+          controller.abort(reason);
+        },
+      },
+    );
+    expect(await rejection(loading)).toBe(reason);
+    expect(left).toBe(1);
   });
 });
 
