@@ -1,5 +1,6 @@
 /**
- * Fills the section "Measured" of README.md, between its markers, from what the benchmarks wrote:
+ * Fills the section "Measured" of README.md, between its markers, and draws docs/pictures/*.svg, from what the benchmarks
+ * wrote:
  *
  *     npm run bench:search -- --json bench/results/search.json
  *     npm run bench -- --json bench/results/kernels.json
@@ -12,13 +13,17 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { JoinResult } from './joins.js';
+import { drawBuilds, drawSpeeds, type Theme } from './pictures.js';
 import { figure, type Provenance } from './record.js';
 
 const README = fileURLToPath(new URL('../README.md', import.meta.url));
 const RESULTS = fileURLToPath(new URL('./results/', import.meta.url));
+const PICTURES = fileURLToPath(new URL('../docs/pictures/', import.meta.url));
 const START = '<!-- figures -->';
 const END = '<!-- /figures -->';
 const TARGETS = ['0.90', '0.95', '0.99'];
+/** The data sets whose curves are drawn, in the order of their panels. */
+const DRAWN = ['words', 'mnist', 'gaussian'];
 
 /** What is read of a result of search.ts: one data set. Speeds are at the recalls of TARGETS. */
 interface SearchResult extends Provenance {
@@ -45,22 +50,74 @@ interface KernelResults extends Provenance {
   results: { what: string; unit: string; wasm: number; javascript: number; ratio: number }[];
 }
 
-/** The figures as Markdown, from the parsed JSON of any number of results. */
-export function report(parsed: unknown[]): string {
+/** Of all results the latest of each kind, those about a data set by its name. */
+interface Latest {
+  sets: Map<string, SearchResult>;
+  joins: Map<string, JoinResult>;
+  kernels?: KernelResults;
+}
+
+function latest(parsed: unknown[]): Latest {
   const all = parsed.flat() as Partial<SearchResult & KernelResults & JoinResult>[];
   const byDate = [...all].sort((a, b) => ((a.date ?? '') < (b.date ?? '') ? -1 : 1));
-  const sets = new Map<string, SearchResult>();
-  const joins = new Map<string, JoinResult>();
-  let kernels: KernelResults | undefined;
+  const found: Latest = { sets: new Map(), joins: new Map() };
   for (const result of byDate) {
-    if (result.contestants !== undefined) sets.set(result.data as string, result as SearchResult);
-    else if (result.join !== undefined) joins.set(result.data as string, result as JoinResult);
-    else if (result.results !== undefined) kernels = result as KernelResults;
+    if (result.contestants !== undefined) found.sets.set(result.data as string, result as SearchResult);
+    else if (result.join !== undefined) found.joins.set(result.data as string, result as JoinResult);
+    else if (result.results !== undefined) found.kernels = result as KernelResults;
   }
+  return found;
+}
+
+/** The figures as Markdown, from the parsed JSON of any number of results. */
+export function report(parsed: unknown[]): string {
+  const { sets, joins, kernels } = latest(parsed);
   const parts = [...sets.values()].sort((a, b) => a.n - b.n).map(searchSection);
+  // The curves stand at the top of the README.
+  if (drawnOf(sets).length > 0) parts.unshift(picture('build', 'Seconds to build'));
   if (joins.size > 0) parts.push(joinSection([...joins.values()].sort((a, b) => a.n - b.n)));
   if (kernels !== undefined) parts.push(kernelSection(kernels));
   return parts.join('\n\n') || 'No figures yet.';
+}
+
+/** The pictures that `report` names, as SVG by the names of their files. */
+export async function pictures(parsed: unknown[]): Promise<Map<string, string>> {
+  const { sets } = latest(parsed);
+  const drawn = drawnOf(sets);
+  const files = new Map<string, string>();
+  const themes: Theme[] = ['light', 'dark'];
+  for (const theme of themes) {
+    if (drawn.length === 0) continue;
+    const origin = captionOf(drawn);
+    files.set(fileOf('speed', theme), await drawSpeeds(drawn, origin, theme));
+    files.set(fileOf('build', theme), await drawBuilds(drawn, origin, theme));
+  }
+  return files;
+}
+
+function drawnOf(sets: Map<string, SearchResult>): SearchResult[] {
+  return DRAWN.flatMap((name) => sets.get(name) ?? []);
+}
+
+const fileOf = (name: string, theme: Theme): string => `${name}-${theme}.svg`;
+
+/** A picture that is as light or dark as the page it stands on. */
+function picture(name: string, text: string): string {
+  return [
+    '<picture>',
+    `  <source media="(prefers-color-scheme: dark)" srcset="docs/pictures/${fileOf(name, 'dark')}">`,
+    `  <img alt="${text}" src="docs/pictures/${fileOf(name, 'light')}">`,
+    '</picture>',
+  ].join('\n');
+}
+
+/** Versions of all contestants, and where and when each set was measured, if not all together. */
+function captionOf(sets: SearchResult[]): string {
+  const versions = new Set(
+    sets.flatMap(({ contestants }) => contestants.map(({ ready }) => `${ready.name} ${ready.version}`)),
+  );
+  const sources = new Set(sets.map(source));
+  return `${[...versions].join(', ')}. ${[...sources].join('; ')}`;
 }
 
 /** The README with these figures in place of those between its markers. */
@@ -173,5 +230,7 @@ function markdown([head, ...rows]: string[][]): string {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const results = readResults(RESULTS);
   writeFileSync(README, fill(readFileSync(README, 'utf8'), report(results)));
-  console.log(`README.md: the figures of ${results.length} files of bench/results/`);
+  const drawn = await pictures(results);
+  for (const [name, svg] of drawn) writeFileSync(path.join(PICTURES, name), svg);
+  console.log(`README.md: the figures of ${results.length} files of bench/results/, ${drawn.size} pictures`);
 }

@@ -13,9 +13,9 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isCached, K, type Passes, type Ready, type Request, type Way } from './contestants.js';
+import { envelope, speedAt, TARGETS } from './curve.js';
 import { figure, median, provenance, table, writeJson } from './record.js';
 
-const TARGETS = [0.9, 0.95, 0.99];
 const ROUNDS = 9;
 /** Passes of a turn, together. */
 const TURN_MS = 60;
@@ -122,29 +122,6 @@ function speedOf({ rounds }: Point, round?: number): number {
 }
 
 const bestOf = ({ rounds }: Point): number => Math.max(...rounds.flat());
-
-/** The points that no other beats in both, by rising recall and falling speed. */
-function envelope<P extends { recall: number }>(points: P[], speed: (point: P) => number): P[] {
-  const front: P[] = [];
-  for (const candidate of [...points].sort((a, b) => b.recall - a.recall || speed(b) - speed(a))) {
-    if (front.length === 0 || speed(candidate) > speed(front[0])) front.unshift(candidate);
-  }
-  return front;
-}
-
-/** Speed at a recall; null where the curve does not reach it. */
-function speedAt<P extends { recall: number }>(
-  points: P[],
-  recall: number,
-  speed: (point: P) => number,
-): number | null {
-  const front = envelope(points, speed);
-  const at = front.findIndex((candidate) => candidate.recall >= recall);
-  if (at <= 0) return at < 0 ? null : speed(front[0]);
-  const [low, high] = [front[at - 1], front[at]];
-  const share = (recall - low.recall) / (high.recall - low.recall);
-  return speed(low) * (speed(high) / speed(low)) ** share;
-}
 
 const mostRecall = (curve: Point[]): Point => curve.reduce((a, b) => (b.recall > a.recall ? b : a));
 

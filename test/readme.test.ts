@@ -14,7 +14,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fill, readResults, report } from '../bench/report.js';
+import { fill, pictures, readResults, report } from '../bench/report.js';
 import { VectorIndex } from '../src/index.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -210,6 +210,51 @@ describe('the README', () => {
     const results = readResults(path.join(root, 'bench/results'));
     if (results.length > 0) expect(fill(readme, report(results))).toBe(readme);
     expect(readme.split('figures -->')).toHaveLength(3);
+  });
+});
+
+/** Elements of an SVG that are not closed, or closed and never opened. */
+function unbalanced(svg: string): string[] {
+  const open: string[] = [];
+  const wrong: string[] = [];
+  for (const [tag, end, name, rest] of svg.matchAll(/<(\/?)([a-z]+)([^<>]*)>/gi)) {
+    if (end === '') {
+      if (!rest.endsWith('/')) open.push(name);
+    } else if (open.pop() !== name) wrong.push(tag);
+  }
+  return [...wrong, ...open];
+}
+
+describe('the pictures of the benchmarks', () => {
+  const folder = path.join(root, 'docs/pictures');
+  const drawn = pictures(readResults(path.join(root, 'bench/results')));
+
+  it('are what the committed results give, to the byte, and all that there are', async () => {
+    const files = readdirSync(folder).filter((name) => name.endsWith('.svg'));
+    expect([...(await drawn).keys()].sort()).toEqual(files.sort());
+    for (const [name, svg] of await drawn) {
+      expect(svg === readFileSync(path.join(folder, name), 'utf8'), `${name}: npm run bench:report`).toBe(
+        true,
+      );
+    }
+  });
+
+  it('are small, well-formed, named in the README, light and dark', async () => {
+    for (const [name, svg] of await drawn) {
+      expect(svg.length).toBeLessThan(60_000);
+      expect(unbalanced(svg)).toEqual([]);
+      expect(readme).toContain(`docs/pictures/${name}`);
+      const other = name.replace(
+        /-(light|dark)\.svg$/,
+        (_, theme) => `-${theme === 'dark' ? 'light' : 'dark'}.svg`,
+      );
+      expect([...(await drawn).keys()]).toContain(other);
+    }
+  });
+
+  it('tell versions, machine, commit and date', async () => {
+    const svg = (await drawn).get('speed-light.svg');
+    expect(svg).toMatch(/orthant \d+\.\d+\.\d+, hnswlib-node .*, Node v\d+.*, commit \w+, \d{4}-\d\d-\d\d/);
   });
 });
 
