@@ -136,13 +136,28 @@ function gaussian(): Prepared {
   };
 }
 
-/**
- * A clumpy million: 4,000 clumps around standard normal centres, each strong (deviation 2) in 24 directions of its own
- * and weak (0.35) in all. A row is then at squared distance 111 from its own centre and 111 + 256 from any other.
- */
+/** A clumpy million: rows and then queries of `clumpyRows`. */
 function million(): Prepared {
-  const [n, nq, d, clumps, strong] = [1_000_000, 1000, 128, 4000, 24];
-  const random = new RandomGenerator(7);
+  const draw = clumpyRows(7);
+  return {
+    d: CLUMPY_DIMENSIONS,
+    metric: 'euclidean',
+    source: '4,000 Gaussian clumps, each strong in 24 directions, seed 7',
+    licence: 'generated',
+    base: draw(1_000_000),
+    queries: draw(1000),
+  };
+}
+
+export const CLUMPY_DIMENSIONS = 128;
+
+/**
+ * Draws rows of 4,000 clumps around standard normal centres, each strong (deviation 2) in 24 directions of its own and weak
+ * (0.35) in all. A row is then at squared distance 111 from its own centre and 111 + 256 from any other.
+ */
+export function clumpyRows(seed: number): (count: number) => Float32Array {
+  const [d, clumps, strong] = [CLUMPY_DIMENSIONS, 4000, 24];
+  const random = new RandomGenerator(seed);
   const centers = new Float32Array(clumps * d);
   const directions = new Float32Array(clumps * strong * d);
   random.normals(centers);
@@ -154,7 +169,7 @@ function million(): Prepared {
     for (let j = 0; j < d; j++) direction[j] *= 2 / Math.sqrt(square);
   }
   const row = new Float64Array(d);
-  const draw = (count: number): Float32Array => {
+  return (count) => {
     const rows = new Float32Array(count * d);
     for (let r = 0; r < count; r++) {
       const clump = random.integer(clumps);
@@ -167,14 +182,6 @@ function million(): Prepared {
       rows.set(row, r * d);
     }
     return rows;
-  };
-  return {
-    d,
-    metric: 'euclidean',
-    source: '4,000 Gaussian clumps, each strong in 24 directions, seed 7',
-    licence: 'generated',
-    base: draw(n),
-    queries: draw(nq),
   };
 }
 

@@ -12,8 +12,10 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Growth, GrowthResult } from './growth.js';
 import type { JoinResult } from './joins.js';
-import { drawBuilds, drawSpeeds, type Theme } from './pictures.js';
+import { type PeerRow, type PeersResult, speedsOf } from './peers.js';
+import { drawBuilds, drawGrowth, drawSpeeds, type Theme } from './pictures.js';
 import { figure, type Provenance } from './record.js';
 
 const README = fileURLToPath(new URL('../README.md', import.meta.url));
@@ -21,6 +23,7 @@ const RESULTS = fileURLToPath(new URL('./results/', import.meta.url));
 const PICTURES = fileURLToPath(new URL('../docs/pictures/', import.meta.url));
 const START = '<!-- figures -->';
 const END = '<!-- /figures -->';
+const STORAGES: Record<Growth['storage'], string> = { f32: 'float32 rows', int8: '8-bit rows' };
 const TARGETS = ['0.90', '0.95', '0.99'];
 /** The data sets whose curves are drawn, in the order of their panels. */
 const DRAWN = ['words', 'mnist', 'gaussian'];
@@ -55,26 +58,40 @@ interface Latest {
   sets: Map<string, SearchResult>;
   joins: Map<string, JoinResult>;
   kernels?: KernelResults;
+  growth?: GrowthResult;
+  /** Each data set's rows, and where they were measured. */
+  peers: Map<string, Provenance & { rows: PeerRow[] }>;
 }
 
 function latest(parsed: unknown[]): Latest {
-  const all = parsed.flat() as Partial<SearchResult & KernelResults & JoinResult>[];
+  const all = parsed.flat() as Partial<
+    SearchResult & KernelResults & JoinResult & PeersResult & GrowthResult
+  >[];
   const byDate = [...all].sort((a, b) => ((a.date ?? '') < (b.date ?? '') ? -1 : 1));
-  const found: Latest = { sets: new Map(), joins: new Map() };
+  const found: Latest = { sets: new Map(), joins: new Map(), peers: new Map() };
   for (const result of byDate) {
     if (result.contestants !== undefined) found.sets.set(result.data as string, result as SearchResult);
     else if (result.join !== undefined) found.joins.set(result.data as string, result as JoinResult);
     else if (result.results !== undefined) found.kernels = result as KernelResults;
+    else if (result.growth !== undefined) found.growth = result as GrowthResult;
+    else if (result.peers !== undefined) {
+      for (const set of new Set(result.peers.map((row) => row.set))) {
+        const rows = result.peers.filter((row) => row.set === set);
+        found.peers.set(set, { ...(result as PeersResult), rows });
+      }
+    }
   }
   return found;
 }
 
 /** The figures as Markdown, from the parsed JSON of any number of results. */
 export function report(parsed: unknown[]): string {
-  const { sets, joins, kernels } = latest(parsed);
+  const { sets, joins, kernels, growth, peers } = latest(parsed);
   const parts = [...sets.values()].sort((a, b) => a.n - b.n).map(searchSection);
   // The curves stand at the top of the README.
   if (drawnOf(sets).length > 0) parts.unshift(picture('build', 'Seconds to build'));
+  if (growth !== undefined) parts.push(growthSection(growth));
+  if (peers.size > 0) parts.push(peersSection([...peers.values()]));
   if (joins.size > 0) parts.push(joinSection([...joins.values()].sort((a, b) => a.n - b.n)));
   if (kernels !== undefined) parts.push(kernelSection(kernels));
   return parts.join('\n\n') || 'No figures yet.';
@@ -82,11 +99,15 @@ export function report(parsed: unknown[]): string {
 
 /** The pictures that `report` names, as SVG by the names of their files. */
 export async function pictures(parsed: unknown[]): Promise<Map<string, string>> {
-  const { sets } = latest(parsed);
+  const { sets, growth } = latest(parsed);
   const drawn = drawnOf(sets);
   const files = new Map<string, string>();
   const themes: Theme[] = ['light', 'dark'];
   for (const theme of themes) {
+    if (growth !== undefined) {
+      const named = growth.growth.map((one) => ({ ...one, storage: STORAGES[one.storage] }));
+      files.set(fileOf('growth', theme), await drawGrowth(named, source(growth), theme));
+    }
     if (drawn.length === 0) continue;
     const origin = captionOf(drawn);
     files.set(fileOf('speed', theme), await drawSpeeds(drawn, origin, theme));
@@ -173,6 +194,69 @@ function searchSection(result: SearchResult): string {
 function best(curve: { recall: number; qps: number }[]): string {
   const most = curve.reduce((a, b) => (b.recall > a.recall ? b : a));
   return `${figure(most.qps)} (${most.recall.toFixed(3)})`;
+}
+
+function growthSection(result: GrowthResult): string {
+  const rows = result.growth.flatMap(({ storage, points, exponents }) => [
+    ...points.map(({ n, buildSeconds, qps, bytesPerRow, heldPerRow }) => [
+      `${figureOf(n)} × ${result.d}, ${STORAGES[storage]}`,
+      `${figure(buildSeconds)} s`,
+      qps === null ? 'not reached' : figure(qps),
+      figure(bytesPerRow),
+      figure(heldPerRow),
+    ]),
+    [
+      `grows by rows to the power of, ${STORAGES[storage]}`,
+      exponents.build.toFixed(2),
+      exponents.query === null ? '' : `${exponents.query.toFixed(2)} (time of a query)`,
+      `${exponents.bytes.toFixed(2)} (bytes in all)`,
+      '',
+    ],
+  ]);
+  return [
+    '### Growth',
+    '',
+    picture('growth', 'Build time, speed and memory by the number of rows'),
+    '',
+    markdown([
+      ['', 'build', 'queries per second at recall@10 = 0.95', 'bytes a row', 'held by its memory'],
+      ...rows,
+    ]),
+    '',
+    'Rows of 4,000 clumps, each size the beginning of the next. One thread, CPU time. Recall is that among the rows as they',
+    `came, also where 8 bits are kept of a number. ${source(result)}.`,
+  ].join('\n');
+}
+
+/** A table for each data set; who could not do it has the reason in place of speeds. */
+function peersSection(results: (Provenance & { rows: PeerRow[] })[]): string {
+  const parts = results.flatMap(({ rows, ...about }) => {
+    const { n = 0, d = 0, metric = '' } = rows.find((row) => row.n !== undefined) ?? {};
+    const lines = rows.map((row) => [
+      row.peer === 'orthant' ? `**${row.peer}**` : `${row.peer} ${row.version ?? ''}`.trim(),
+      row.kind ?? '',
+      ...speedsOf(row),
+      row.build === undefined ? '' : `${figure(row.build.seconds)} s`,
+      [row.note, row.error && `failed: ${row.error}`].filter(Boolean).join('; '),
+    ]);
+    return [
+      markdown([
+        [`${rows[0].set}: ${figureOf(n)} × ${figureOf(d)}, ${metric}`, 'kind', ...TARGETS, 'build', ''],
+        ...lines,
+      ]),
+      '',
+      `${source(about)}.`,
+      '',
+    ];
+  });
+  return [
+    '### The field at a glance',
+    '',
+    ...parts,
+    'Queries per CPU second of one thread at recall@10, each package in a process of its own for a minute or so: rougher than',
+    'the tables above. Graphs have M = 16, efConstruction = 200 unless told otherwise. Where a curve begins above a recall its',
+    'first point counts; in brackets the recall of the most accurate point where the curve ends below.',
+  ].join('\n');
 }
 
 function joinSection(results: JoinResult[]): string {

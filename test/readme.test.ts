@@ -302,6 +302,36 @@ describe('the report of the benchmarks', () => {
     expect(text.match(/\*\*orthant\*\* \| [\d,]+/g)).toEqual(['**orthant** | 5,000']);
   });
 
+  it('keeps in the table of all packages who failed, with the reason and what was measured', () => {
+    const peers = [
+      {
+        peer: 'orthant',
+        set: 'digits',
+        k: 10,
+        version: '0.1.0',
+        kind: 'wasm',
+        n: 1500,
+        d: 64,
+        metric: 'euclidean',
+      },
+      { peer: 'slow', set: 'digits', k: 10, version: '1.0.0', kind: 'js', error: 'not done within 60 s' },
+    ].map((row, i) => ({
+      ...row,
+      build: { seconds: 1 + i, residentBytes: 1, builtAt: '', cached: false },
+      curve: [{ value: 10, recall: 0.91, qps: 500, queries: 10 }],
+      qpsAt: { '0.90': 500, '0.95': null, '0.99': null },
+    }));
+    const broken = { peer: 'broken', set: 'digits', k: 10, error: 'unreachable' };
+    const text = report([{ ...about, date: '2026-01-02T00:00:00Z', peers: [...peers, broken] }]);
+    expect(text).toContain('| digits: 1,500 × 64, euclidean | kind | 0.90 | 0.95 | 0.99 | build |');
+    expect(text).toContain('| **orthant** | wasm | 500 | 500 (0.910) | 500 (0.910) | 1 s |  |');
+    expect(text).toContain(
+      '| slow 1.0.0 | js | 500 | 500 (0.910) | 500 (0.910) | 2 s | failed: not done within 60 s |',
+    );
+    expect(text).toContain('| broken |  |  |  |  |  | failed: unreachable |');
+    expect(text).toContain('a machine, Node v20.0.0, commit abc1234, 2026-01-02.');
+  });
+
   it('replaces what stands between the markers and nothing else', () => {
     const before = 'a\n<!-- figures -->\nold\n<!-- /figures -->\nz';
     expect(fill(before, 'new')).toBe('a\n<!-- figures -->\n\nnew\n\n<!-- /figures -->\nz');

@@ -1,36 +1,39 @@
 /**
- * Measures other packages on the benchmark data: node --expose-gc run.mjs PEER[,PEER...] SET[,SET...]
+ * Measures one package on one of the sets of bench/data.ts: node --expose-gc run.mjs PEER SET [--rebuild] [--seconds N]
  *
- * Prints one line of JSON for each pair. PEER is a file of adapters/, SET a name that bench/data.ts has prepared. A peer
- * that cannot do it gives a line with `error`. Each pair runs in a process of its own, on one thread; queries per second
- * are counted by the CPU time of that process, so that other work on the machine hardly matters.
+ * PEER is a file of adapters/. Prints a line of JSON after the build and after each point of the curve, the last of which
+ * has all; peers.ts runs this for every pair. Queries per second are counted by the CPU time of this process, so that other
+ * work on the machine hardly matters; a point takes N seconds (1.5). The curve ends where nothing is left to find.
  *
  * Built indexes and what building them cost are kept in bench/.data/cache/; `--rebuild` measures them again.
  *
  * An adapter is an object of
  *
- *     package, kind                 its name on npm; 'js', 'wasm' or 'native'
+ *     package?, kind, note?         its name on npm; 'js', 'wasm' or 'native'; what a reader should know
  *     parameter?, values?           the knob between speed and recall, and the points of the curve
  *     setup?(d)                     what happens before the clock of the build starts
  *     build(base, n, d, metric)     indexes n rows of a flat Float32Array
  *     set?(value)                   turns the knob
  *     prepareQuery?(query)          gives a Float32Array the form that `search` takes, outside the clock
- *     search(query, k)              the ids of the neighbors
+ *     search(query, k)              the neighbors: their ids, or what `ids` makes of it
+ *     ids?(neighbors)               outside the clock
  *     memoryBytes?()                bytes of its WebAssembly memory
  *     save?(file), load?(file, n, d)   both or none
+ *     own?                          this package: its manifest is not among the peers
  */
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 const DATA = new URL('../.data/', import.meta.url);
 const CACHE = new URL('cache/', DATA);
 const K = 10;
 const TRUTH = 100;
-const SECONDS_PER_POINT = 1.5;
 const MIN_PASSES = 3;
+/** A curve goes no further than this recall. */
+const ENOUGH = 0.998;
 
 function readData(name) {
   const bytes = (suffix) => new Uint8Array(readFileSync(new URL(`${name}.${suffix}`, DATA))).buffer;
@@ -94,25 +97,32 @@ async function prepareIndex(peer, adapter, data, rebuild) {
   return { ...built, cached: false };
 }
 
-/** Whole passes over the queries: recall@10, and queries per second of the median pass. */
-async function measurePoint(adapter, queries, truth) {
-  const answers = new Array(queries.length);
-  const pass = () => {
-    for (let q = 0; q < queries.length; q++) answers[q] = adapter.search(queries[q], K);
+/**
+ * Passes over the queries: recall@10, and queries per second of the median pass. Where three passes would take several
+ * times the seconds, only as many of the queries take part as make them fit.
+ */
+async function measurePoint(adapter, queries, truth, seconds) {
+  const answers = [];
+  const pass = (count) => {
+    for (let q = 0; q < count; q++) answers[q] = adapter.search(queries[q], K);
   };
-  for (let q = 0; q < Math.min(200, queries.length); q++) adapter.search(queries[q], K);
+  const some = Math.min(20, queries.length);
+  pass(some);
+  const { wall } = await clock(() => pass(some));
+  const count = Math.min(queries.length, Math.max(some, Math.ceil((some * seconds) / wall)));
   const times = [];
-  const end = performance.now() + SECONDS_PER_POINT * 1e3;
-  while (times.length < MIN_PASSES || performance.now() < end) times.push(await clock(pass));
+  const end = performance.now() + seconds * 1e3;
+  while (times.length < MIN_PASSES || performance.now() < end) times.push(await clock(() => pass(count)));
   let found = 0;
-  for (let q = 0; q < queries.length; q++) {
+  for (let q = 0; q < count; q++) {
     const nearest = new Set(truth.subarray(q * TRUTH, q * TRUTH + K));
-    for (const id of answers[q]) if (nearest.has(Number(id))) found++;
+    const ids = adapter.ids?.(answers[q]) ?? answers[q];
+    for (const id of ids) if (nearest.has(Number(id))) found++;
   }
   // the median pass, because a busy neighbor on the machine slows some passes down, in CPU time as well
   const speed = (key) =>
-    round(queries.length / times.map((time) => time[key]).sort((a, b) => a - b)[times.length >> 1]);
-  return { recall: round(found / queries.length / K), qps: speed('cpu'), wallQps: speed('wall') };
+    round(count / times.map((time) => time[key]).sort((a, b) => a - b)[times.length >> 1]);
+  return { recall: round(found / count / K), qps: speed('cpu'), wallQps: speed('wall'), queries: count };
 }
 
 /**
@@ -127,17 +137,26 @@ function speedAt(curve, recall) {
   return round(low.qps * (high.qps / low.qps) ** share);
 }
 
-async function measure(peer, set, rebuild) {
+/** The version that is installed; of the adapters that are no package none. */
+function versionOf(adapter) {
+  if (adapter.package === undefined) return undefined;
+  const folder = adapter.own ? '../../' : `node_modules/${adapter.package}/`;
+  const manifest = new URL(`${folder}package.json`, import.meta.url);
+  if (!existsSync(manifest)) throw new Error('not installed (npm run setup in bench/peers)');
+  return JSON.parse(readFileSync(manifest, 'utf8')).version;
+}
+
+async function measure(peer, set, rebuild, seconds) {
   const row = { peer, set, k: K };
+  const print = () => process.stdout.write(`${JSON.stringify(row)}\n`);
   try {
     const { default: adapter } = await import(`./adapters/${peer}.mjs`);
-    const manifest = new URL(`node_modules/${adapter.package}/package.json`, import.meta.url);
-    const { version } = JSON.parse(readFileSync(manifest, 'utf8'));
     Object.assign(row, {
       package: adapter.package,
-      version,
       kind: adapter.kind,
+      note: adapter.note,
       parameter: adapter.parameter,
+      version: versionOf(adapter),
     });
     const data = readData(set);
     const { n, d, nq, metric, truth } = data;
@@ -151,52 +170,36 @@ async function measure(peer, set, rebuild) {
       at: new Date().toISOString(),
     });
     row.build = await prepareIndex(peer, adapter, data, rebuild);
+    row.curve = [];
+    print();
     data.base = null;
     const queries = Array.from({ length: nq }, (_, q) => {
       const query = data.queries.slice(q * d, q * d + d);
       return adapter.prepareQuery?.(query) ?? query;
     });
-    row.curve = [];
     for (const value of adapter.values ?? [null]) {
       adapter.set?.(value);
-      const point = await measurePoint(adapter, queries, truth);
+      const point = await measurePoint(adapter, queries, truth, seconds);
       row.curve.push({ value, ...point });
-      console.error(`${peer} ${set} ${value}: recall ${point.recall}, ${point.qps} queries/s`);
+      row.qpsAt = Object.fromEntries(
+        ['0.90', '0.95', '0.99'].map((recall) => [recall, speedAt(row.curve, Number(recall))]),
+      );
+      print();
+      if (point.recall >= ENOUGH) break;
     }
-    row.qpsAt = Object.fromEntries(
-      ['0.90', '0.95', '0.99'].map((recall) => [recall, speedAt(row.curve, Number(recall))]),
-    );
   } catch (error) {
     row.error = String(error?.message ?? error).split('\n')[0];
-  }
-  process.stdout.write(`${JSON.stringify(row)}\n`);
-}
-
-/** One process for each pair: a peer that crashes takes only its own row with it. */
-function measureAll(peers, names, options) {
-  const script = fileURLToPath(import.meta.url);
-  for (const set of names) {
-    for (const peer of peers) {
-      const args = ['--expose-gc', '--max-old-space-size=8192', script, '--pair', peer, set, ...options];
-      const child = spawnSync(process.execPath, args, {
-        stdio: ['ignore', 'pipe', 'inherit'],
-        encoding: 'utf8',
-      });
-      // a crash may leave a package's own prints in front, never a whole row
-      const line = child.stdout.split('\n').findLast((text) => text.startsWith('{"peer"'));
-      const reason = `the process ended with ${child.signal ?? `exit code ${child.status}`}`;
-      console.log(line ?? JSON.stringify({ peer, set, k: K, error: reason }));
-    }
+    print();
   }
 }
 
-const options = process.argv.slice(2).filter((word) => word === '--rebuild');
-const words = process.argv.slice(2).filter((word) => !word.startsWith('--'));
-if (words.length !== 2) {
-  console.error('usage: node run.mjs PEER[,PEER...] SET[,SET...] [--rebuild]');
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { rebuild: { type: 'boolean', default: false }, seconds: { type: 'string', default: '1.5' } },
+});
+if (positionals.length !== 2) {
+  console.error('usage: node --expose-gc run.mjs PEER SET [--rebuild] [--seconds N]');
   process.exitCode = 2;
-} else if (process.argv[2] === '--pair') {
-  await measure(words[0], words[1], options.length > 0);
 } else {
-  measureAll(words[0].split(','), words[1].split(','), options);
+  await measure(positionals[0], positionals[1], values.rebuild, Number(values.seconds));
 }
