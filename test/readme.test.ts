@@ -16,6 +16,7 @@ import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fill, pictures, readResults, report } from '../bench/report.js';
 import { VectorIndex } from '../src/index.js';
+import { RedisServer } from './redis-server.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const readme = readFileSync(path.join(root, 'README.md'), 'utf8');
@@ -52,6 +53,8 @@ interface Block {
   line: number;
   language: string;
   isRun: boolean;
+  /** It talks to a Redis, which must be there. */
+  needsRedis: boolean;
   code: string;
 }
 
@@ -60,6 +63,7 @@ function blocksOf(markdown: string): Block[] {
     line: markdown.slice(0, match.index).split('\n').length,
     language: match[1],
     isRun: match[2].trim() !== 'no-run',
+    needsRedis: match[2].trim() === 'redis',
     code: match[3],
   }));
 }
@@ -158,8 +162,14 @@ describe('a guide', () => {
 describe('the README', () => {
   it.each(programs.filter(({ isRun }) => isRun))(
     'has in line $line an example that runs',
-    ({ line, code }) => {
-      expect(() => run(`line-${line}`, withImports(code))).not.toThrow();
+    async ({ line, code, needsRedis }) => {
+      const server = needsRedis ? await RedisServer.start() : null;
+      try {
+        const program = server ? code.replaceAll('redis://localhost', server.url) : code;
+        expect(() => run(`line-${line}`, withImports(program))).not.toThrow();
+      } finally {
+        await server?.stop();
+      }
     },
   );
 
@@ -178,11 +188,10 @@ describe('the README', () => {
     expect(third).toContain('exactSearch(');
   });
 
-  it('leaves out of the run only what Node cannot do: importing a .wasm file, the storage of a browser, a Redis that is not there', () => {
+  it('leaves out of the run only what Node cannot do: importing a .wasm file, the storage of a browser', () => {
     const left = blocks.filter(({ isRun }) => !isRun);
     expect(left.map(({ code }) => code.split('\n')[0]).sort()).toEqual([
       "import module from 'orthant/orthant.wasm';",
-      "import { Cluster, ClusterWorker } from 'orthant/cluster';",
       "import { openStorage } from 'orthant/storage';",
     ]);
   });

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { defineAdd, defineBuild, defineRemove, defineTune } from './build.js';
+import { defineCluster } from './cluster.js';
 import { defineBench, defineEval } from './evaluate.js';
 import { defineDuplicates, defineGraph } from './graph.js';
 import { defineInfo } from './info.js';
@@ -44,16 +45,17 @@ function makeProgram(): Command {
     defineAdd,
     defineRemove,
     defineBench,
+    defineCluster,
   ]) {
     define(program);
   }
-  for (const command of program.commands) {
-    command
-      .option('--json', 'results as JSON')
-      .option('-q, --quiet', 'no words and no progress')
-      .showHelpAfterError(`(orthant ${command.name()} --help tells how)`)
-      .exitOverride();
-  }
+  const prepare = (command: Command, name: string): void => {
+    if (command.commands.length === 0)
+      command.option('--json', 'results as JSON').option('-q, --quiet', 'no words and no progress');
+    command.showHelpAfterError(`(${name} --help tells how)`).exitOverride();
+    for (const inner of command.commands) prepare(inner, `${name} ${inner.name()}`);
+  };
+  for (const command of program.commands) prepare(command, `orthant ${command.name()}`);
   return program.exitOverride();
 }
 

@@ -1,13 +1,19 @@
-import type { NeighborsBatch } from '../index.js';
 import { createVectors, FileReplacement, formatOf, shortest, type VectorWriter } from '../node/index.js';
 import { print, UsageError } from './terminal.js';
 
 /** Names of rows in place of their numbers. */
 export type Name = (row: number) => string | number;
 
+/** A NeighborsBatch, or one whose ids pass 2^32. */
+interface Batch {
+  ids: Uint32Array | Float64Array;
+  distances: Float32Array;
+  counts: Uint32Array;
+}
+
 /** Where the neighbors of queries go. */
 export interface NeighborSink {
-  write(batch: NeighborsBatch, name: Name, neighborName: Name): Promise<void>;
+  write(batch: Batch, name: Name, neighborName: Name): Promise<void>;
   finish(): Promise<void>;
   abandon(): Promise<void>;
 }
@@ -65,7 +71,12 @@ function matrix(writer: VectorWriter, k: number): NeighborSink {
   return {
     async write({ ids, counts }) {
       const rows = new Int32Array(ids.length);
-      for (let i = 0; i < ids.length; i++) rows[i] = i % k < counts[Math.floor(i / k)] ? ids[i] : -1;
+      for (let i = 0; i < ids.length; i++) {
+        const isFilled = i % k < counts[Math.floor(i / k)];
+        if (isFilled && ids[i] > 0x7fffffff)
+          throw new RangeError(`id: expected less than 2^31 in a matrix of 32-bit ids, got ${ids[i]}`);
+        rows[i] = isFilled ? ids[i] : -1;
+      }
       await writer.write({ vectors: rows, rows: counts.length });
     },
     finish: () => writer.finish(),

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { FlowProducer, Queue, QueueEvents } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { type BuildOptions, VectorIndex, type VectorIndexOptions } from '../index.js';
+import { type BuildOptions, type Metric, VectorIndex, type VectorIndexOptions } from '../index.js';
 import { ClusterError } from './error.js';
 import { KEEP_MS, type MergeJob, type RowsJob, type SearchJob } from './jobs.js';
 import {
@@ -100,6 +100,9 @@ export interface ClusterPage {
 
 export interface ClusterStatus {
   generation: string | null;
+  /** null where nothing is published. */
+  dimensions: number | null;
+  metric: Metric | null;
   rows: number;
   segments: {
     digest: string;
@@ -247,7 +250,8 @@ export class Cluster {
         });
       };
       const build = async (vectors: Float32Array): Promise<void> => {
-        const index = VectorIndex.from(vectors, indexOptions);
+        // In slices: between them the writer's lock is renewed.
+        const index = await VectorIndex.fromAsync(vectors, { ...indexOptions, signal });
         try {
           await seal(index.save());
         } finally {
@@ -566,6 +570,8 @@ export class Cluster {
     const memory = /used_memory:(\d+)/.exec(await this.#redis.info('memory'))?.[1];
     return {
       generation: head?.generation ?? null,
+      dimensions: manifest?.dimensions ?? null,
+      metric: manifest?.metric ?? null,
       rows: manifest ? rowsOf(manifest) : 0,
       segments,
       workers: workers.sort((a, b) => (a.id < b.id ? -1 : 1)),
@@ -988,7 +994,7 @@ export class Cluster {
       vectors.set(new Float32Array(bytes.buffer), at);
       at += bytes.length / 4;
     }
-    const index = VectorIndex.from(vectors, { dimensions, metric });
+    const index = await VectorIndex.fromAsync(vectors, { dimensions, metric });
     try {
       const snapshot = index.save();
       const segment = await this.#seal(snapshot, open.base, new Set());
