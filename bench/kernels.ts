@@ -15,7 +15,7 @@ import { HyperplaneLsh } from '../src/hyperplane-lsh.js';
 import type { Kernels } from '../src/kernels.js';
 import { LinearMemory } from '../src/memory.js';
 import { RandomGenerator } from '../src/random.js';
-import { preparePeak } from './peak.js';
+import { preparePeak, prepareReading } from './peak.js';
 import {
   buildNotebook,
   hamming128,
@@ -53,6 +53,11 @@ interface Duel {
   compare: () => void;
   /** A third runner, and its work: what the machine could do. */
   limit?: { run: () => void; work: number; goal: number };
+  /**
+   * What a run of `wasm` cannot do without: float operations, where it has any, and bytes of its regions, each counted once
+   * as read or written. `set`, if it is another: the bytes from among which these come.
+   */
+  cost?: { flops?: number; bytes: number; set?: number };
 }
 
 interface Result {
@@ -66,6 +71,9 @@ interface Result {
   bestRatio: number;
   goal?: number;
   limit?: { rate: number; share: number; bestShare: number; goal: number };
+  /** What the machine can do, in billions a second, and the shares of it; measured in the same rounds. */
+  arithmetic?: { gigaflops: number; share: number };
+  memory?: { bytes: number; gigabytes: number; share: number };
 }
 
 // ---- the duels; each gives its memory back when it is done
@@ -117,6 +125,7 @@ function contiguousRows(): Duel {
     wasm: () => kernels.squaredL2(ptr.query, ptr.rows, n, d, ptr.out),
     javascript: () => squaredL2(query, rows, n, other),
     compare: () => agree('squared L2', out, other, 1e-5),
+    cost: { flops: 3 * n * d, bytes: 4 * n * (d + 1) },
   };
 }
 
@@ -151,6 +160,7 @@ function gatheredRows(): Duel {
       squaredL2Gathered(query, rows, ids.subarray(b * some, b * some + some), some, other);
     },
     compare: () => agree('gathered rows', out, other, 1e-5),
+    cost: { flops: 3 * some * d, bytes: 4 * some * (d + 2), set: 4 * n * d },
   };
 }
 
@@ -196,6 +206,11 @@ function hashing(n: number, times: number): Duel {
         );
       }
     },
+    cost: {
+      flops: 2 * planes * d * n * times,
+      bytes: (4 * (planes + n) * d + n * (planes / 8 + 4 * tables)) * times,
+      set: 4 * (planes + n) * d,
+    },
   };
 }
 
@@ -230,6 +245,8 @@ function rotation(d: number, goal?: number): Duel {
       for (let r = 0; r < n; r++) rotate(vectors[r], signs, rounds, others[r]);
     },
     compare: () => agree('rotation', out, other, 1e-4),
+    // the mean is taken off, and of each round the signs are products, the steps of the transform sums
+    cost: { flops: n * (d + rounds * (d + width * Math.log2(width))), bytes: 4 * n * 2 * d },
   };
 }
 
@@ -249,6 +266,7 @@ function hammingScan(): Duel {
     wasm: () => kernels.hamming(ptr.query, ptr.codes, n, 2, ptr.out),
     javascript: () => hamming128(query, codes, n, other),
     compare: () => agree('Hamming', out, other),
+    cost: { bytes: 20 * n },
   };
 }
 
@@ -277,6 +295,7 @@ function exactBatch(): Duel {
       for (let q = 0; q < few; q++) agree('exact search', nearest[q].ids, ids.subarray(q * k, q * k + k));
     },
     limit: { run: peak.run, work: peak.operations / 1e9, goal: 0.7 },
+    cost: { flops: nq * flops * 1e9, bytes: 4 * d * (n + nq) },
   };
 }
 
@@ -345,10 +364,15 @@ function notebook(): Duel[] {
 // ---- the clock
 
 function measure(duel: Duel): Result {
+  const { cost } = duel;
+  const peak = cost?.flops === undefined ? undefined : preparePeak(200_000);
+  const reading = cost && prepareReading(cost.set ?? cost.bytes);
   const runners = [
     { run: duel.wasm, work: duel.work },
     { run: duel.javascript, work: duel.javascriptWork ?? duel.work },
     ...(duel.limit ? [duel.limit] : []),
+    ...(peak ? [{ run: peak.run, work: peak.operations / 1e9 }] : []),
+    ...(reading ? [{ run: reading.run, work: reading.bytes / 1e9 }] : []),
   ].map((runner, i) => ({ ...runner, name: `${i}`, rates: [] as number[] }));
   for (const { run } of runners) run();
   duel.compare();
@@ -377,7 +401,11 @@ function measure(duel: Duel): Result {
       rates.push(work / (result.latency.p50 / 1000));
     }
   }
-  const [wasm, javascript, limit] = runners.map(({ rates }) => rates);
+  const [wasm, javascript, ...rates] = runners.map((runner) => runner.rates);
+  const limit = duel.limit && rates.shift();
+  const [flopRates, byteRates] = [peak && rates.shift(), reading && rates.shift()];
+  /** Of what the machine can do in billions a second, where a run of `wasm` takes `need`. */
+  const shareOf = (need: number, most: number[]): number => (ratioTo(most) * need) / duel.work / 1e9;
   const ratioTo = (others: number[]): number => median(wasm.map((rate, round) => rate / others[round]));
   const bestRatioTo = (others: number[]): number => Math.max(...wasm) / Math.max(...others);
   return {
@@ -388,17 +416,27 @@ function measure(duel: Duel): Result {
     ratio: ratioTo(javascript),
     bestRatio: bestRatioTo(javascript),
     goal: duel.goal,
-    limit: duel.limit && {
-      rate: median(limit),
-      share: ratioTo(limit),
-      bestShare: bestRatioTo(limit),
-      goal: duel.limit.goal,
+    limit: duel.limit &&
+      limit && {
+        rate: median(limit),
+        share: ratioTo(limit),
+        bestShare: bestRatioTo(limit),
+        goal: duel.limit.goal,
+      },
+    arithmetic: flopRates && {
+      gigaflops: median(flopRates),
+      share: shareOf(cost?.flops as number, flopRates),
+    },
+    memory: byteRates && {
+      bytes: reading?.set ?? 0,
+      gigabytes: median(byteRates),
+      share: shareOf(cost?.bytes as number, byteRates),
     },
   };
 }
 
 function rowsOf(result: Result): string[][] {
-  const { what, unit, wasm, javascript, ratio, bestRatio, goal, limit } = result;
+  const { what, unit, wasm, javascript, ratio, bestRatio, goal, limit, arithmetic, memory } = result;
   const verdict = (reached: boolean): string => (reached ? '' : 'missed');
   const rows = [
     [
@@ -412,8 +450,15 @@ function rowsOf(result: Result): string[][] {
       goal === undefined ? '' : verdict(Math.min(ratio, bestRatio) >= goal),
     ],
   ];
+  const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
+  const share = (text: string, part: number): string[] => [text, '', '', '', percent(part), '', '', ''];
+  if (arithmetic) {
+    rows.push(share(`  of ${figure(arithmetic.gigaflops)} GFLOP/s in registers`, arithmetic.share));
+  }
+  if (memory) {
+    rows.push(share(`  of ${figure(memory.gigabytes)} GB/s read from ${size(memory.bytes)}`, memory.share));
+  }
   if (limit) {
-    const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
     rows.push([
       '  of the 128-bit multiply-add peak',
       unit,
@@ -426,6 +471,11 @@ function rowsOf(result: Result): string[][] {
     ]);
   }
   return rows;
+}
+
+/** Bytes in the next smaller unit that has at most three digits before the point. */
+export function size(bytes: number): string {
+  return bytes < 1e6 ? `${(bytes / 1e3).toFixed(0)} kB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 }
 
 function main(argv: string[]): void {

@@ -1,5 +1,6 @@
 /**
- * The machine's peak of 128-bit multiply and add on one thread, and what share of it `exactSearchBatch` reaches:
+ * The machine's limits for one thread of 128-bit WebAssembly, which kernels.ts holds every kernel against: the peak of
+ * multiply and add, the speed of reading from sets of several sizes, and what share of the peak `exactSearchBatch` reaches:
  *
  *     npx tsx bench/peak.ts
  */
@@ -16,14 +17,58 @@ const flopsPerTurn = 64;
 
 interface Peak {
   multiplyAdd(data: number, turns: number): number;
+  readAll(data: number, bytes: number, turns: number): number;
+  memory: WebAssembly.Memory;
+}
+
+let compiled: WebAssembly.Module | undefined;
+
+function instantiate(): Peak {
+  compiled ??= new WebAssembly.Module(compile());
+  const peak = new WebAssembly.Instance(compiled).exports as unknown as Peak;
+  new Float32Array(peak.memory.buffer, 0, 24).fill(2 ** -20);
+  return peak;
 }
 
 /** Something to run that does nothing but multiply and add, and how many float operations that is. */
 export function preparePeak(turns = 2_000_000): { run: () => void; operations: number } {
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(compile()));
-  const { multiplyAdd } = exports as unknown as Peak;
-  new Float32Array((exports.memory as WebAssembly.Memory).buffer, 0, 24).fill(2 ** -20);
+  const { multiplyAdd } = instantiate();
   return { run: () => multiplyAdd(0, turns), operations: turns * flopsPerTurn };
+}
+
+/** A set beyond this size is in no cache. */
+const MOST_READ = 2 ** 28;
+
+/**
+ * Something to run that does nothing but read a set of so many bytes, over and over; how many that is altogether, at least
+ * `least`; and the size of the set, which is a multiple of 128 and at most MOST_READ.
+ */
+export function prepareReading(
+  size: number,
+  least = 2 ** 24,
+): {
+  run: () => number;
+  bytes: number;
+  set: number;
+} {
+  const { readAll, memory } = instantiate();
+  const bytes = Math.max(128, Math.min(MOST_READ, size) & -128);
+  const start = memory.buffer.byteLength;
+  memory.grow(Math.ceil(bytes / 2 ** 16));
+  // a page that was never written may be one and the same page of zeros
+  new Uint8Array(memory.buffer, start).fill(1);
+  const turns = Math.ceil(least / bytes);
+  return { run: () => readAll(start, bytes, turns), bytes: turns * bytes, set: bytes };
+}
+
+/** Billions of bytes a second read from sets of these sizes, the best of several runs. */
+export function measureReading(sizes: number[], turns = 8): { bytes: number; gigabytes: number }[] {
+  return sizes.map((size) => {
+    const { run, bytes } = prepareReading(size);
+    let gigabytes = 0;
+    for (let turn = 0; turn < turns; turn++) gigabytes = Math.max(gigabytes, bytes / nanosecondsOf(run));
+    return { bytes: size, gigabytes };
+  });
 }
 
 /** Billions of float operations a second, the best of several runs. */
@@ -36,9 +81,7 @@ export interface Speeds {
 
 /** Measures both by turns, so that a slower clock or a neighbor's work hits both. */
 export function measureSpeeds(rows: number, queries: number, dimensions: number, k = 10, turns = 12): Speeds {
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(compile()));
-  const { multiplyAdd } = exports as unknown as Peak;
-  new Float32Array((exports.memory as WebAssembly.Memory).buffer, 0, 24).fill(2 ** -20);
+  const { multiplyAdd } = instantiate();
   const random = new RandomGenerator(0);
   const vectors = new Float32Array(rows * dimensions);
   const asked = new Float32Array(queries * dimensions);
@@ -95,5 +138,9 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { peak, batch } = measureSpeeds(10_000, 1_000, 128);
   const share = `${((100 * batch) / peak).toFixed(0)} % of the peak`;
   console.log(`128-bit multiply and add    ${peak.toFixed(1)} GFLOP/s`);
+  for (const { bytes, gigabytes } of measureReading([2 ** 15, 2 ** 18, 2 ** 20, 2 ** 23, 2 ** 28])) {
+    const size = bytes < 2 ** 20 ? `${bytes / 2 ** 10} KiB` : `${bytes / 2 ** 20} MiB`;
+    console.log(`reading a set of ${size.padEnd(11)}${gigabytes.toFixed(1)} GB/s`);
+  }
   console.log(`exactSearchBatch 10k x 128  ${batch.toFixed(1)} GFLOP/s, ${share}`);
 }

@@ -50,7 +50,15 @@ interface SearchResult extends Provenance {
 
 /** What is read of the result of kernels.ts. */
 interface KernelResults extends Provenance {
-  results: { what: string; unit: string; wasm: number; javascript: number; ratio: number }[];
+  results: {
+    what: string;
+    unit: string;
+    wasm: number;
+    javascript: number;
+    ratio: number;
+    arithmetic?: { gigaflops: number; share: number };
+    memory?: { bytes: number; gigabytes: number; share: number };
+  }[];
 }
 
 /** Of all results the latest of each kind, those about a data set by its name. */
@@ -282,18 +290,34 @@ function joinSection(results: JoinResult[]): string {
 }
 
 function kernelSection(result: KernelResults): string {
-  const rows = result.results.map(({ what, unit, wasm, javascript, ratio }) => [
+  const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
+  const isLimited = result.results.some(({ arithmetic, memory }) => arithmetic ?? memory);
+  const rows = result.results.map(({ what, unit, wasm, javascript, ratio, arithmetic, memory }) => [
     what,
     unit,
     figure(wasm),
     figure(javascript),
     `${ratio.toFixed(1)}x`,
+    ...(isLimited
+      ? [
+          arithmetic ? `${percent(arithmetic.share)} of ${figure(arithmetic.gigaflops)} GFLOP/s` : '',
+          memory ? `${percent(memory.share)} of ${figure(memory.gigabytes)} GB/s` : '',
+        ]
+      : []),
   ]);
+  const limits = isLimited ? ['of the arithmetic', 'of the reading'] : [];
   return [
     '### Kernels beside careful JavaScript',
     '',
-    markdown([['', 'unit', 'WebAssembly', 'JavaScript', 'ratio'], ...rows]),
+    markdown([['', 'unit', 'WebAssembly', 'JavaScript', 'ratio', ...limits], ...rows]),
     '',
+    ...(isLimited
+      ? [
+          'The last columns are shares of what one thread of this machine can do in 128-bit WebAssembly (`bench/peak.ts`): multiply and',
+          'add in registers, and read from a set of bytes as large as that of the kernel. Counted is what the kernel cannot do',
+          'without; where both shares are small it waits for something else, such as the order of its steps, or rows that lie apart.',
+        ]
+      : []),
     `${source(result)}.`,
   ].join('\n');
 }
