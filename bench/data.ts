@@ -1,5 +1,6 @@
 /**
- * Prepares the benchmark data sets: `npx tsx bench/data.ts NAME...` with NAME one of the keys of `sets` below.
+ * Prepares the benchmark data sets: `npx tsx bench/data.ts NAME...` with NAME one of the keys of `sets` below, or the path of
+ * an HDF5 file in the layout of the ann-benchmarks (`train`, `test` and, if it is there, `neighbors`).
  *
  * Each set becomes five files in bench/.data/ (never committed):
  *
@@ -12,8 +13,10 @@
  */
 import { execFileSync, fork } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { openVectors, readAllVectors } from '../src/node/index.js';
 import { RandomGenerator } from '../src/random.js';
 
 const FOLDER = new URL('./.data/', import.meta.url);
@@ -35,7 +38,7 @@ export interface DataSet {
   truth: Int32Array;
 }
 
-type Prepared = Omit<DataSet, 'name' | 'n' | 'nq' | 'truth'>;
+type Prepared = Omit<DataSet, 'name' | 'n' | 'nq' | 'truth'> & { truth?: Int32Array };
 
 const sets: Record<string, (() => Prepared) | undefined> = { words, mnist, digits, gaussian, million };
 
@@ -183,6 +186,65 @@ export function clumpyRows(seed: number): (count: number) => Float32Array {
     }
     return rows;
   };
+}
+
+// ---- files
+
+/** Queries that are taken of a file. */
+const FILE_QUERIES = 1000;
+
+/** The name of the set that a file becomes; undefined for what is no HDF5 file. */
+export function fileSetName(file: string): string | undefined {
+  const [, name] = /^(.+)\.(?:hdf5|h5)$/i.exec(path.basename(file)) ?? [];
+  return name && `${name}-hdf5`;
+}
+
+/**
+ * Rows, the first 1,000 queries and the true neighbors of an HDF5 file as the ann-benchmarks have them. Angular ones get
+ * length 1, since some packages know Euclidean distance only.
+ */
+async function readHdf5(file: string): Promise<Prepared> {
+  const read = async (name: string, maxRows?: number) => {
+    const source = await openVectors(file, { name });
+    const { vectors } = await readAllVectors(source, { maxRows });
+    await source.close();
+    return { vectors, d: source.dimensions, distance: source.distance };
+  };
+  const { vectors: base, d, distance } = await read('train');
+  const { vectors: queries, d: wide } = await read('test', FILE_QUERIES);
+  if (wide !== d) throw new RangeError(`${file}[test]: expected ${d} dimensions, got ${wide}`);
+  if (distance !== 'euclidean' && distance !== 'angular') {
+    throw new RangeError(`${file}: expected the distance euclidean or angular, got ${distance}`);
+  }
+  const neighbors = await read('neighbors', FILE_QUERIES).catch((error) => {
+    if (error.code === 'ERR_FILE_FIELD') return undefined;
+    throw error;
+  });
+  if (distance === 'angular') for (const rows of [base, queries]) normalize(rows, d);
+  return {
+    d,
+    metric: distance === 'angular' ? 'cosine' : 'euclidean',
+    source: path.basename(file),
+    licence: 'that of the file',
+    base,
+    queries,
+    // float32 holds row numbers up to 2^24; beyond, and where fewer than 100 are told, the search is made here
+    truth:
+      neighbors && neighbors.d >= TRUTH && base.length / d <= 2 ** 24
+        ? Int32Array.from({ length: (queries.length / d) * TRUTH }, (_, i) => {
+            return neighbors.vectors[Math.floor(i / TRUTH) * neighbors.d + (i % TRUTH)];
+          })
+        : undefined,
+  };
+}
+
+function normalize(rows: Float32Array, d: number): void {
+  for (let first = 0; first < rows.length; first += d) {
+    let square = 0;
+    for (let j = first; j < first + d; j++) square += rows[j] * rows[j];
+    const scale = square > 0 ? 1 / Math.sqrt(square) : 0;
+    for (let j = first; j < first + d; j++) rows[j] *= scale;
+  }
 }
 
 // ---- their raw material
@@ -336,17 +398,23 @@ function multiplyTile(
 
 // ---- the command
 
-async function prepare(name: string, make: () => Prepared, processes: number): Promise<void> {
+async function prepare(
+  name: string,
+  make: () => Prepared | Promise<Prepared>,
+  processes: number,
+): Promise<void> {
   const started = performance.now();
-  const { base, queries, d, metric, source, licence } = make();
+  const { base, queries, d, metric, source, licence, truth } = await make();
   const n = base.length / d;
   const nq = queries.length / d;
-  console.log(`${name}: ${n} x ${d}, ${nq} queries, ${seconds(started)} s; exact search ...`);
+  console.log(
+    `${name}: ${n} x ${d}, ${nq} queries, ${seconds(started)} s${truth ? '' : '; exact search ...'}`,
+  );
   // the .json goes first and comes back last: a set without it is not complete
   rmSync(new URL(`${name}.json`, FOLDER), { force: true });
   writeFileSync(new URL(`${name}.base.f32`, FOLDER), base);
   writeFileSync(new URL(`${name}.query.f32`, FOLDER), queries);
-  writeFileSync(new URL(`${name}.truth.i32`, FOLDER), await findTruth(name, d, nq, processes));
+  writeFileSync(new URL(`${name}.truth.i32`, FOLDER), truth ?? (await findTruth(name, d, nq, processes)));
   writeFileSync(
     new URL(`${name}.json`, FOLDER),
     `${JSON.stringify({ name, n, d, nq, metric, source, licence }, null, 2)}\n`,
@@ -374,17 +442,20 @@ async function main(argv: string[]): Promise<void> {
   if (!Number.isInteger(processes) || processes < 1) {
     throw new RangeError(`--processes: expected an integer from 1, got ${values.processes}`);
   }
-  const unknown = names.filter((name) => !Object.hasOwn(sets, name));
+  const unknown = names.filter((name) => !Object.hasOwn(sets, name) && !fileSetName(name));
   if (names.length === 0 || unknown.length > 0) {
     const known = Object.keys(sets).join(', ');
-    throw new RangeError(`data set: expected one or more of ${known}, got ${unknown.join(', ') || 'none'}`);
+    throw new RangeError(
+      `data set: expected one or more of ${known} or .hdf5 files, got ${unknown.join(', ') || 'none'}`,
+    );
   }
   mkdirSync(FOLDER, { recursive: true });
-  for (const name of names) {
-    const make = sets[name];
+  for (const given of names) {
+    const name = fileSetName(given) ?? given;
+    const make = sets[given] ?? (() => readHdf5(given));
     if (!values.force && existsSync(new URL(`${name}.json`, FOLDER)))
       console.log(`${name}: already there (--force makes it anew)`);
-    else if (make) await prepare(name, make, processes);
+    else await prepare(name, make, processes);
   }
 }
 

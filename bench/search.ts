@@ -1,7 +1,7 @@
 /**
  * Queries per second at a recall, through the public API, beside other packages:
  *
- *     npm run bench:search -- [words mnist gaussian million] [--peers none|node|wasm|all] [--json FILE]
+ *     npm run bench:search -- [words mnist gaussian million FILE.hdf5] [--peers none|node|wasm|all] [--json FILE]
  *
  * Recall is recall@10. Speed is queries per CPU second of one thread. Every contestant has a process of its own
  * (contestants.ts); they take turns, a pass over all queries at a time, so that a slow minute of the machine hits all. Of
@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isCached, K, type Passes, type Ready, type Request, type Way } from './contestants.js';
 import { envelope, speedAt, TARGETS } from './curve.js';
+import { fileSetName, readDataSet } from './data.js';
 import { figure, median, provenance, table, writeJson } from './record.js';
 
 const ROUNDS = 9;
@@ -173,7 +174,6 @@ interface SetResult {
 }
 
 async function measureSet(set: string, peers: string[]): Promise<{ result: SetResult; lines: string }> {
-  const { readDataSet } = await import('./data.js');
   const { n, d, metric, nq } = readDataSet(set);
   const turns: Turn[] = [];
   try {
@@ -356,11 +356,14 @@ function progress(text: string): void {
 
 // ---- the command
 
-function prepareData(set: string): void {
-  if (existsSync(new URL(`./.data/${set}.json`, import.meta.url))) return;
+/** Makes the data of a set or file if they are not there; gives their name. */
+function prepareData(given: string): string {
+  const name = fileSetName(given) ?? given;
+  if (existsSync(new URL(`./.data/${name}.json`, import.meta.url))) return name;
   const script = fileURLToPath(new URL('./data.ts', import.meta.url));
-  const { status } = spawnSync(process.execPath, [...process.execArgv, script, set], { stdio: 'inherit' });
-  if (status !== 0) throw new Error(`${set}: expected the data to be made, got exit code ${status}`);
+  const { status } = spawnSync(process.execPath, [...process.execArgv, script, given], { stdio: 'inherit' });
+  if (status !== 0) throw new Error(`${given}: expected the data to be made, got exit code ${status}`);
+  return name;
 }
 
 /** The peers that can take part; builds an index that is missing, which takes minutes. */
@@ -391,9 +394,11 @@ async function main(argv: string[]): Promise<void> {
     options: { peers: { type: 'string', default: 'all' }, json: { type: 'string' } },
   });
   const sets = positionals.length > 0 ? positionals : ['words', 'mnist', 'gaussian'];
-  const unknown = sets.filter((set) => !SETS.includes(set));
+  const unknown = sets.filter((set) => !SETS.includes(set) && !fileSetName(set));
   if (unknown.length > 0) {
-    throw new RangeError(`data set: expected some of ${SETS.join(', ')}, got ${unknown.join(', ')}`);
+    throw new RangeError(
+      `data set: expected some of ${SETS.join(', ')} or .hdf5 files, got ${unknown.join(', ')}`,
+    );
   }
   if (!['none', 'node', 'wasm', 'all'].includes(values.peers)) {
     throw new RangeError(`--peers: expected none, node, wasm or all, got ${values.peers}`);
@@ -403,8 +408,8 @@ async function main(argv: string[]): Promise<void> {
   console.log(`${about.machine}, Node ${about.node}, commit ${about.commit}, ${about.date}`);
   console.log(`one thread, queries per CPU second at recall@${K}; "x of y!" is a goal that was missed\n`);
   const results: (SetResult & typeof about)[] = [];
-  for (const set of sets) {
-    prepareData(set);
+  for (const given of sets) {
+    const set = prepareData(given);
     const { result, lines } = await measureSet(set, preparePeers(peers, set));
     console.log(lines);
     results.push({ ...about, ...result });
