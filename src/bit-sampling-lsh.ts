@@ -38,6 +38,7 @@ const SECTIONS = { positions: 2, codes: 3 } as const;
 /** Bits of a key: so many that sampled bits beyond them are hashed. */
 const MAX_KEY_BITS = 32;
 
+/** Options of a `BitSamplingLsh`. */
 export interface BitSamplingLshOptions {
   /** Bits of a code, 1 to 65,536: ceil(bits / 8) bytes each. */
   bits: number;
@@ -357,6 +358,7 @@ export class BitSamplingLsh {
     this.#tables.dispose();
   }
 
+  /** `dispose()`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

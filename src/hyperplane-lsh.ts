@@ -86,6 +86,7 @@ const UNCAPPED: QueryCaps = { maxBucket: 2 ** 32 - 1, maxCandidates: 2 ** 32 - 1
 /** Sections of a snapshot: docs/snapshot-format.md. */
 const SECTIONS = { hyperplanes: 2, rows: 3 } as const;
 
+/** Options of a `HyperplaneLsh`. */
 export interface HyperplaneLshOptions {
   /** Floats of a vector, 1 to 4,096. */
   dimensions: number;
@@ -415,7 +416,7 @@ export class HyperplaneLsh {
    *
    * @param other an index of the same dimensions, whose rows come by ascending id and are hashed by this one; or queries,
    * rows × dimensions floats; or an iterable, also an asynchronous one, of such arrays, numbered through.
-   * @param options.k, options.radius one of the two.
+   * @param options `k` or `radius`.
    */
   join(
     other: HyperplaneLsh | Float32Array | VectorPages,
@@ -525,6 +526,7 @@ export class HyperplaneLsh {
     this.#tables.dispose();
   }
 
+  /** `dispose()`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -77,6 +77,7 @@ export class IdSet implements Iterable<number> {
     return this.#bytes;
   }
 
+  /** Whether the id is in the set. */
   has(id: number): boolean {
     return Number.isInteger(id) && id >= 0 && id < this.#bytes.length * 8 && this.#bit(id) === 1;
   }

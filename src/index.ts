@@ -4,6 +4,7 @@ export { BitSamplingLsh, type BitSamplingLshOptions } from './bit-sampling-lsh.j
 export type { BucketStats } from './buckets.js';
 export type { ErrorCode } from './check.js';
 export { exactHamming, exactHammingBatch, signCode, unaryCode } from './codes.js';
+export type { IndexStats } from './engine-explain.js';
 export { distanceMatrix, exactSearch, exactSearchBatch } from './exact.js';
 export type { GroupPage } from './groups.js';
 export { HyperplaneLsh, type HyperplaneLshOptions, type SearchOptions } from './hyperplane-lsh.js';
@@ -35,7 +36,7 @@ export { shingles } from './sets.js';
 export { SnapshotError, type SnapshotLimits, type SnapshotReason } from './snapshot.js';
 export type { Explanation, LshStats, QueryCaps, TableExplanation } from './tables.js';
 export type { Evaluation, Settings, TunedSetting, TuneOptions, TuningReport } from './tuning.js';
-export type { IdKind, IdOf, IdsOf, IdsOption, KindOf, Named } from './user-ids.js';
+export type { IdKind, IdOf, IdsOf, IdsOption, IdTypes, KindOf, Named, UserId } from './user-ids.js';
 export {
   type BuildOptions,
   type FromOptions,

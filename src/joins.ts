@@ -63,6 +63,7 @@ export class JoinStream<Page> implements Iterable<Page>, AsyncIterable<Page> {
     this.#queries = queries;
   }
 
+  /** The pages one after the other, with no pause in between. */
   *[Symbol.iterator](): Generator<Page, void, undefined> {
     const { onProgress, signal, sliceMs } = this.#options;
     const queries = this.#queries && iteratorOf(this.#queries);
@@ -88,6 +89,7 @@ export class JoinStream<Page> implements Iterable<Page>, AsyncIterable<Page> {
     }
   }
 
+  /** The pages in slices of 8 ms, with the event loop in between. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Page, void, undefined> {
     const { onProgress, signal, sliceMs } = this.#options;
     const queries = this.#queries && asyncIteratorOf(this.#queries);

@@ -1,6 +1,7 @@
 import { checkChoice, checkOptions, describe, rangeError, typeError } from './check.js';
 import type { Neighbors } from './neighbors.js';
 
+/** How the neighbors of a query count. */
 export interface VoteOptions {
   /**
    * `uniform` (default): each neighbor counts 1. `distance`: each counts 1 / distance; where neighbors are at distance 0,

@@ -43,6 +43,7 @@ const KEY_BITS = 32;
 /** Features that are proven in one step. */
 const PROVED_FEATURES = 2 ** 18;
 
+/** Options of a `MinHashLsh`. */
 export interface MinHashLshOptions {
   /** Bands of a signature, 1 to 256: the hash tables. More bands find more neighbors, and cost as much more. */
   bands: number;
@@ -374,6 +375,7 @@ export class MinHashLsh {
     this.#tables.dispose();
   }
 
+  /** `dispose()`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

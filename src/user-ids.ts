@@ -4,7 +4,8 @@ import { allocate, expectContent, PAUSE, type Reading } from './snapshot.js';
 /** What rows are called by: their numbers (`row`), or ids of the user's own. */
 export type IdKind = 'row' | 'string' | 'bigint' | 'number';
 
-interface IdTypes {
+/** What ids of each kind are. */
+export interface IdTypes {
   row: number;
   string: string;
   bigint: bigint;

@@ -437,7 +437,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * Rows come in the order in which they lie: cell by cell after a build, by id within a cell, then those added since.
    * The stored rows are the queries, so it takes about as long as as many searches, and no vector leaves the memory.
    *
-   * @param options.k 1 or more. @param options.recall, options.exact as for search, measured for a row's k others.
+   * @param options `k`: 1 or more; `recall`, `exact`: as for search, measured for a row's k others.
    * @returns a stream of pages of 4,096 rows, or of fewer where k is large.
    * @throws as search; in its loop also TypeError (ERR_CHANGED), the signal's reason, or RangeError (ERR_TOO_LARGE).
    */
@@ -452,7 +452,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * @param other an index of the same dimensions, whose rows come in its order as `neighborGraph` has it; or queries, rows ×
    * dimensions floats; or an iterable, also an asynchronous one, of such arrays, numbered through: one page of them is in
    * memory at a time.
-   * @param options.k, options.radius one of the two.
+   * @param options `k` or `radius`.
    */
   join<Other extends IdKind = 'row'>(
     other: VectorIndex<Other> | Float32Array | VectorPages,
@@ -617,6 +617,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
     this.#parts = undefined as never;
   }
 
+  /** `dispose()`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -31,6 +31,7 @@ import {
 } from './wire.js';
 import type { WorkerStatus } from './worker.js';
 
+/** Options of a `Cluster`. */
 export interface ClusterOptions {
   redis: RedisAddress;
   /** The cluster's name: several may share one Redis. */
@@ -47,13 +48,16 @@ export interface ClusterProgress {
   total: number;
 }
 
+/** What every call of a cluster takes. */
 export interface ClusterCallOptions {
   /** Milliseconds that one block of queries may take; default 30,000. */
   deadlineMs?: number;
   signal?: AbortSignal;
+  /** Called after each block of queries. */
   onProgress?: (progress: ClusterProgress) => void;
 }
 
+/** What a search of a cluster takes. */
 export interface ClusterSearchOptions extends ClusterCallOptions {
   /** Neighbors wanted; default 10. */
   k?: number;
@@ -98,6 +102,7 @@ export interface ClusterPage {
   missing: string[];
 }
 
+/** What is published, and who holds it. */
 export interface ClusterStatus {
   generation: string | null;
   /** null where nothing is published. */
@@ -208,6 +213,7 @@ export class Cluster {
     this.#redis.disconnect();
   }
 
+  /** `close()`, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
@@ -315,7 +321,11 @@ export class Cluster {
     return { ids: ids.slice(0, counts[0]), distances: distances.slice(0, counts[0]), missing };
   }
 
-  /** @param queries rows × dimensions floats. */
+  /**
+   * The k nearest neighbors of each query among all segments.
+   *
+   * @param queries rows × dimensions floats.
+   */
   async searchBatch(queries: Float32Array, options: ClusterSearchOptions = {}): Promise<ClusterBatch> {
     const { question, block } = checkSearch(options);
     const { k } = question;

@@ -8,7 +8,9 @@ import { type Part, sha256 } from './manifest.js';
 export interface SegmentStore {
   /** Resolves once the bytes are as safe as they will be. */
   put(key: string, bytes: Uint8Array): Promise<void>;
+  /** The bytes, or null where there are none. */
   get(key: string): Promise<Uint8Array | null>;
+  /** Forgets the bytes; nothing happens where there are none. */
   delete(key: string): Promise<void>;
 }
 
@@ -58,6 +60,7 @@ export class DirectoryStore implements SegmentStore {
     await rename(beside, file);
   }
 
+  /** The bytes of the file, or null where there is none. */
   async get(key: string): Promise<Uint8Array | null> {
     try {
       return await readFile(this.#file(key));
@@ -67,6 +70,7 @@ export class DirectoryStore implements SegmentStore {
     }
   }
 
+  /** Removes the file; nothing happens where there is none. */
   async delete(key: string): Promise<void> {
     await rm(this.#file(key), { force: true });
   }

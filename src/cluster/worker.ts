@@ -10,6 +10,7 @@ import { checkRedis, loadPackages, Names, openRedis, type RedisAddress, TOMBSTON
 import { RedisStore, type SegmentStore } from './store.js';
 import { mergeLists, type Request, readAnswer, readRequest, writeMerged, writeRequest } from './wire.js';
 
+/** Options of a `ClusterWorker`. */
 export interface ClusterWorkerOptions {
   redis: RedisAddress;
   /** The cluster's name. */
@@ -114,6 +115,7 @@ export class ClusterWorker extends EventEmitter {
     }
   }
 
+  /** The segments that are held now, and their bytes. */
   get status(): WorkerStatus {
     let bytes = 0;
     for (const held of this.#held.values()) bytes += held.bytes;

@@ -43,6 +43,7 @@ export class FileReplacement {
     });
   }
 
+  /** Begins a file that `finish` will put in the place of `path`. */
   static async create(path: string): Promise<FileReplacement> {
     try {
       const present = await stat(path).catch(() => undefined);
@@ -61,6 +62,7 @@ export class FileReplacement {
     }
   }
 
+  /** Appends bytes or text, packed where the name ends in `.gz`. */
   async write(data: Uint8Array | string): Promise<void> {
     const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data;
     try {

@@ -47,6 +47,7 @@ const KIND_AT = 12;
 const STALE_MS = 3_600_000;
 const TEMPORARY = '.orthant-tmp';
 
+/** Options of `saveFile`. */
 export interface SaveFileOptions {
   /** Whether the file that is replaced stays, as `<path>.previous`; default false. */
   keepPrevious?: boolean;

@@ -21,6 +21,7 @@ export interface VectorWriter {
   readonly format: VectorFormat;
   /** Rows that were written so far. */
   readonly rows: number;
+  /** Appends rows: rows × dimensions numbers, row-major, and ids where the format has them. */
   write(page: { vectors: ArrayLike<number>; rows: number; ids?: ArrayLike<string> }): Promise<void>;
   /** Puts the file in its place. */
   finish(): Promise<void>;

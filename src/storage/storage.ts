@@ -56,6 +56,7 @@ export class StorageQuotaError extends Error {
   }
 }
 
+/** Options of `openStorage`. */
 export interface StorageOptions {
   /** What keeps these indexes apart from others of the same site; default `orthant`. */
   folder?: string;

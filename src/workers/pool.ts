@@ -583,6 +583,7 @@ export class WorkerPool {
     this.#stop(failure('ERR_DISPOSED', 'pool: expected a live pool, got a disposed one'));
   }
 
+  /** `dispose()`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }
