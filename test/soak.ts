@@ -1,14 +1,33 @@
 /**
- * Does an index leak? `npm run soak`: 10,000 indexes of every class made, filled, searched and disposed of, and a long time
- * of adding and removing. Prints what the process holds; fails where it grows beyond what is stated here.
+ * Does an index go wrong or leak in the long run?
  *
- *     node --expose-gc --import tsx test/soak.ts [cycles] [rounds]
+ *     npm run soak                                    leaks: 10,000 indexes of every class made, filled, searched and disposed
+ *                                                     of, and a long time of adding and removing
+ *     npm run soak -- --minutes 60 [--seed N]         an hour of random calls on indexes beside a plain Map (living.ts), and
+ *                                                     then the same
+ *
+ * Prints what the process holds; fails where an answer is not the model's, with the seed that shows it again, and where the
+ * process grows beyond what is stated here. The same seed gives the same calls in the same order.
+ *
+ *     node --expose-gc --import tsx test/soak.ts [cycles] [rounds] [--minutes M] [--seed N]
  */
-
+import { parseArgs } from 'node:util';
 import { BitSamplingLsh, HyperplaneLsh, MinHashLsh, VectorIndex } from '../src/index.js';
 import { normals } from './data.js';
+import { run } from './living.js';
 
-const [cycles = 10_000, rounds = 2_000] = process.argv.slice(2).map(Number);
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { minutes: { type: 'string', default: '0' }, seed: { type: 'string' } },
+});
+const [cycles = 10_000, rounds = 2_000] = positionals.map(Number);
+const minutes = Number(values.minutes);
+const firstSeed = Number(values.seed ?? Date.now() % 2 ** 30);
+if (!(minutes >= 0) || !Number.isSafeInteger(firstSeed)) {
+  throw new RangeError(`--minutes, --seed: expected numbers, got ${values.minutes} and ${values.seed}`);
+}
+/** Steps of the sequences: many short lives, in which little hides the cause, and some long ones. */
+const LIVES = [undefined, undefined, undefined, 300];
 const MIB = 2 ** 20;
 /** What the process may hold more at the end than after a tenth of the cycles. */
 const ALLOWED = 64 * MIB;
@@ -102,5 +121,38 @@ async function expectNoGrowth(): Promise<void> {
   }
 }
 
+/** Random calls for as long as was asked for. */
+async function expectNoDivergence(): Promise<void> {
+  const started = performance.now();
+  const end = started + 60_000 * minutes;
+  let [seed, steps, before, told] = [firstSeed, 0, 0, started];
+  const tell = (): void => {
+    const spent = ((performance.now() - started) / 60_000).toFixed(1);
+    console.log(`${spent} minutes: ${seed - firstSeed} lives, ${steps} steps, no divergence from the model`);
+  };
+  console.log(`random calls from seed ${firstSeed} for ${minutes} minutes`);
+  for (; performance.now() < end; seed++) {
+    const metric = (['euclidean', 'cosine', 'inner-product'] as const)[seed % 3];
+    const life = LIVES[Math.floor(seed / 3) % LIVES.length];
+    try {
+      steps += run(seed, metric, life);
+    } catch (cause) {
+      const again = `run(${seed}, '${metric}', ${life}) of test/living.ts`;
+      throw new Error(`${again}: ${(cause as Error).message}`, { cause });
+    }
+    await new Promise((done) => void setTimeout(done, 0));
+    if (before === 0 && performance.now() > started + 6000 * minutes) before = await held();
+    if (performance.now() > told + 60_000) {
+      told = performance.now();
+      tell();
+    }
+  }
+  tell();
+  const grown = (await held()) - before;
+  console.log(`${(grown / MIB).toFixed(1)} MiB more than after a tenth of the time`);
+  if (grown > ALLOWED) throw new Error(`leak: expected at most ${ALLOWED} bytes more, got ${grown}`);
+}
+
+if (minutes > 0) await expectNoDivergence();
 await expectNoLeak();
 await expectNoGrowth();
