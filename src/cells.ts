@@ -1,5 +1,5 @@
 import { isOutOfMemory } from './memory.js';
-import { CHUNK_ROWS, type EnginePlan } from './plan.js';
+import type { EnginePlan } from './plan.js';
 import { finish, type Progress, under } from './progress.js';
 import { alone, type Job, type Share } from './share.js';
 
@@ -34,6 +34,8 @@ const ASSIGN_GROUP_SPARE = 8;
 /** Rows that are assigned both ways before centres are ranked through groups, and how much farther cells may be then. */
 const GROUP_TRIALS = 200;
 const GROUP_LOSS = 1.002;
+
+type GroupJob = Extract<Job, { kind: 'group' }>;
 
 /** What a Cells knows beside its regions. */
 export interface CellsState {
@@ -132,7 +134,7 @@ export class Cells {
     plan.set('Groups', 0);
     // The sample is in random order already: its first rows are random rows.
     memory.u8.copyWithin(plan.ptr('centres'), plan.ptr('sample'), plan.ptr('sample') + cells * bytes);
-    yield* this.#codeCentres(sampleRows);
+    yield* this.#codeCentres(sampleRows, share);
 
     const sums = plan.reserve('sums of cells', cells * bytes);
     const counts = plan.reserve('counts of cells', cells * 4);
@@ -158,7 +160,7 @@ export class Cells {
       if (iteration < iterations - 1) this.#reseed(sampleRows, random);
       yield* under(
         { phase: 'train', done: (iteration + 1) * sampleRows, total: iterations * sampleRows },
-        this.#codeCentres(sampleRows),
+        this.#codeCentres(sampleRows, share),
       );
     }
     for (const region of ['sums of cells', 'counts of cells', 'nearest cells', 'cell distances'])
@@ -187,7 +189,7 @@ export class Cells {
    * Drops the cells that no row fell into, which would only be probed in vain. Returns the new number of each old cell;
    * those of dropped cells mean nothing.
    */
-  *dropEmpty(sizes: Uint32Array): Generator<Progress, Uint32Array> {
+  *dropEmpty(sizes: Uint32Array, share: Share = alone): Generator<Progress, Uint32Array> {
     const plan = this.#plan;
     const bytes = this.dims * 4;
     const numbers = new Uint32Array(sizes.length);
@@ -202,7 +204,7 @@ export class Cells {
     if (kept === sizes.length) return numbers;
     const grouped = plan.get('Groups') > 0;
     plan.set('Cells', kept);
-    yield* this.#codeRun(grouped ? yield* this.#groupCentres() : null);
+    yield* this.#codeRun(grouped ? yield* this.#groupCentres(share) : null);
     return numbers;
   }
 
@@ -466,7 +468,7 @@ export class Cells {
       u32[entry + 3] = found - before;
     }
     if (found < rows) return 'every row in one slot';
-    if (this.count > 1 || grouped) yield* this.#codeRun(grouped ? yield* this.#groupCentres() : null);
+    if (this.count > 1 || grouped) yield* this.#codeRun(grouped ? yield* this.#groupCentres(alone) : null);
     return undefined;
   }
 
@@ -736,18 +738,25 @@ export class Cells {
   }
 
   /** Codes the centres: in one run, or by groups where groups are shown to find the same cells. */
-  *#codeCentres(sampleRows: number): Generator<Progress> {
+  *#codeCentres(sampleRows: number, share: Share): Generator<Progress> {
     const plan = this.#plan;
     const cells = this.count;
     yield* this.#codeRun(null);
     if (cells < 512 || sampleRows === 0) return;
     const trials = Math.min(GROUP_TRIALS, sampleRows);
-    const found = plan.reserve('trial cells', trials * 8);
-    this.assign(plan.ptr('sample'), trials, found, found + trials * 4);
-    const alone = this.#sum(found + trials * 4, trials);
-    yield* this.#codeRun(yield* this.#groupCentres());
-    this.assign(plan.ptr('sample'), trials, found, found + trials * 4);
-    const grouped = this.#sum(found + trials * 4, trials);
+    const nearest = plan.reserve('trial cells', trials * 8);
+    const distances = nearest + trials * 4;
+    const sample = plan.ptr('sample');
+    const tryOut = (): Generator<Progress> =>
+      share({ kind: 'train', sample, nearest, distances }, trials, (first, end) => {
+        this.assignSample(sample, nearest, distances, first, end);
+        return { phase: 'train', done: 0, total: cells };
+      });
+    yield* tryOut();
+    const alone = this.#sum(distances, trials);
+    yield* this.#codeRun(yield* this.#groupCentres(share));
+    yield* tryOut();
+    const grouped = this.#sum(distances, trials);
     plan.release('trial cells');
     if (grouped > alone * GROUP_LOSS) yield* this.#codeRun(null);
   }
@@ -758,8 +767,25 @@ export class Cells {
     return sum;
   }
 
+  /** The nearest group of some of the centres. */
+  assignCentres({ centres, groups, table, nearest }: GroupJob, first: number, end: number): void {
+    const { dims } = this;
+    const plan = this.#plan;
+    const scratch = plan.reserve('group distances', groups * 4);
+    plan.kernels.assignExactly(
+      centres + first * dims * 4,
+      end - first,
+      dims,
+      table,
+      groups,
+      scratch,
+      nearest + first * 4,
+    );
+    plan.release('group distances');
+  }
+
   /** A few Lloyd's steps over the centres themselves; returns each centre's group. */
-  *#groupCentres(): Generator<Progress, Uint32Array> {
+  *#groupCentres(share: Share): Generator<Progress, Uint32Array> {
     const plan = this.#plan;
     const { memory, kernels } = plan;
     const cells = this.count;
@@ -772,16 +798,14 @@ export class Cells {
       memory.u8.copyWithin(table + group * bytes, from, from + bytes);
     }
     const nearest = plan.reserve('nearest groups', cells * 4);
-    const scratch = plan.reserve('group distances', groups * 4);
     const sums = plan.reserve('sums of groups', groups * bytes);
     const counts = plan.reserve('counts of groups', groups * 4);
     for (let iteration = 0; iteration < 4; iteration++) {
-      for (let cell = 0; cell < cells; cell += CHUNK_ROWS) {
-        const rows = plan.ptr('centres') + cell * bytes;
-        const count = Math.min(CHUNK_ROWS, cells - cell);
-        kernels.assignExactly(rows, count, dims, table, groups, scratch, nearest + cell * 4);
-        yield { phase: 'train', done: 0, total: cells };
-      }
+      const job: Job = { kind: 'group', centres: plan.ptr('centres'), groups, table, nearest };
+      yield* share(job, cells, (first, end) => {
+        this.assignCentres(job, first, end);
+        return { phase: 'train', done: 0, total: cells };
+      });
       if (iteration === 3) break;
       memory.u8.fill(0, sums, sums + groups * bytes);
       memory.u8.fill(0, counts, counts + groups * 4);
@@ -793,8 +817,7 @@ export class Cells {
       kernels.moveCentres(sums, counts, groups, dims, table);
     }
     const groupOf = memory.u32.slice(nearest >>> 2, (nearest >>> 2) + cells);
-    for (const region of ['nearest groups', 'group distances', 'sums of groups', 'counts of groups'])
-      plan.release(region);
+    for (const region of ['nearest groups', 'sums of groups', 'counts of groups']) plan.release(region);
     return groupOf;
   }
 

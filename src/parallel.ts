@@ -12,6 +12,7 @@ import {
   PAGE_PLACES,
   pageRowsOf,
 } from './joins.js';
+import type { GrowingMemory } from './kernels.js';
 import { LinearMemory } from './memory.js';
 import { type AsyncOptions, checkAsync, finishInSlices, type Progress, Turn } from './progress.js';
 import { type Job, PART_ITEMS, type Share } from './share.js';
@@ -70,7 +71,7 @@ export function attach({ engine, tuned }: IndexState, area?: readonly [number, n
   return index;
 }
 
-/** A copy over a memory of its own, to be changed. Only rows where the rest is to be built anew. */
+/** A copy over a memory of its own, to be changed. */
 export function* copyShared({ engine, tuned }: IndexState): Generator<Progress, VectorIndex> {
   const from = new LinearMemory(engine.maxBytes, { memory: engine.memory, regions: engine.regions });
   const to = new LinearMemory(engine.maxBytes, 'shared');
@@ -93,7 +94,7 @@ export function toShared(index: VectorIndex): Generator<Progress, VectorIndex> {
   return copyShared(stateOf(index));
 }
 
-/** Bytes of a area for a thread that searches for up to k neighbors. */
+/** Bytes of an area for a thread that searches for up to k neighbors. */
 export function windowBytes(index: VectorIndex, k: number): number {
   return index.parts.engine.scratchBytes(k);
 }
@@ -106,7 +107,7 @@ export class Windows {
     this.#memory = new LinearMemory(undefined, { memory: engine.memory, regions: engine.regions });
   }
 
-  /** A area for one thread by its number. Throws a RangeError (ERR_OUT_OF_MEMORY) where there is no room for it. */
+  /** An area for one thread by its number. Throws a RangeError (ERR_OUT_OF_MEMORY) where there is no room for it. */
   reserve(thread: number, bytes: number): [start: number, end: number] {
     const name = `area ${thread}`;
     if (this.#memory.capacity(name) < bytes) this.#memory.release(name);
@@ -118,6 +119,7 @@ export class Windows {
 const PHASES: Readonly<Record<Job['kind'], Progress['phase']>> = {
   sample: 'train',
   train: 'train',
+  group: 'train',
   assign: 'assign',
   encode: 'encode',
   refine: 'refine',
@@ -130,14 +132,17 @@ export interface SharedJob {
   total: number;
   /** Parts taken, parts done, whether one failed, and threads that are at it: 4 words, by Atomics. */
   counters: Int32Array;
-  state: IndexState;
-  /** Windows by thread. */
+  /** What there is to read; the memory comes with the first job only, since an engine is soon made over a known one. */
+  engine: Omit<EngineState, 'memory'>;
+  memory: GrowingMemory | undefined;
+  /** Areas by thread. */
   windows: (readonly [number, number])[];
 }
 
 /** Lets `threads` others, who are told by `tell`, take parts of the jobs of a build. */
 export function shareBuild(index: VectorIndex, threads: number, tell: (job: SharedJob) => void): void {
   const { engine } = index.parts;
+  let isMemoryTold = false;
   engine.share = function* (job, total, part): ReturnType<Share> {
     const items = PART_ITEMS[job.kind];
     const parts = Math.ceil(total / items);
@@ -148,7 +153,11 @@ export function shareBuild(index: VectorIndex, threads: number, tell: (job: Shar
     });
     let progress: Progress = { phase: PHASES[job.kind], done: 0, total };
     const counters = new Int32Array(new SharedArrayBuffer(16));
-    if (parts > 1) tell({ job, total, counters, state: stateOf(index), windows });
+    if (parts > 1) {
+      const { memory, ...state } = engine.state;
+      tell({ job, total, counters, engine: state, memory: isMemoryTold ? undefined : memory, windows });
+      isMemoryTold = true;
+    }
     for (;;) {
       const next = Atomics.add(counters, 0, 1);
       if (next >= parts) break;
@@ -168,30 +177,39 @@ export function shareBuild(index: VectorIndex, threads: number, tell: (job: Shar
   };
 }
 
-/** Takes parts of a job until there are no more, for at most so many milliseconds at a time. */
-export function* helpBuild(
-  { job, total, counters, state, windows }: SharedJob,
-  thread: number,
-): Generator<void> {
-  const items = PART_ITEMS[job.kind];
-  const parts = Math.ceil(total / items);
-  Atomics.add(counters, 3, 1);
-  let isFailed = true;
-  try {
-    // A job that is over already: its windows may be gone.
-    if (Atomics.load(counters, 0) < parts) {
-      const engine = Engine.over(state.engine, windows[thread]);
-      for (let next = Atomics.add(counters, 0, 1); next < parts; next = Atomics.add(counters, 0, 1)) {
-        engine.work(job, next * items, Math.min(total, (next + 1) * items));
-        Atomics.add(counters, 1, 1);
-        yield;
+/** A thread's hand in the build of another. */
+export class BuildHelper {
+  readonly #thread: number;
+  #memory: GrowingMemory | undefined;
+
+  /** @param thread its number among those that help. */
+  constructor(thread: number) {
+    this.#thread = thread;
+  }
+
+  /** Takes parts of a job until there are no more; others may run after each. The jobs in the order they are told. */
+  *take({ job, total, counters, engine, memory, windows }: SharedJob): Generator<void> {
+    this.#memory ??= memory as GrowingMemory;
+    const items = PART_ITEMS[job.kind];
+    const parts = Math.ceil(total / items);
+    Atomics.add(counters, 3, 1);
+    let isFailed = true;
+    try {
+      // A job that is over already: its windows may be gone.
+      if (Atomics.load(counters, 0) < parts) {
+        const own = Engine.over({ ...engine, memory: this.#memory }, windows[this.#thread]);
+        for (let next = Atomics.add(counters, 0, 1); next < parts; next = Atomics.add(counters, 0, 1)) {
+          own.work(job, next * items, Math.min(total, (next + 1) * items));
+          Atomics.add(counters, 1, 1);
+          yield;
+        }
       }
+      isFailed = false;
+    } finally {
+      if (isFailed) Atomics.store(counters, 2, 1);
+      Atomics.sub(counters, 3, 1);
+      Atomics.notify(counters, 1);
     }
-    isFailed = false;
-  } finally {
-    if (isFailed) Atomics.store(counters, 2, 1);
-    Atomics.sub(counters, 3, 1);
-    Atomics.notify(counters, 1);
   }
 }
 

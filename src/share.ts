@@ -15,6 +15,7 @@ interface SearchSettings {
 export type Job =
   | { kind: 'sample'; ids: number; sample: number }
   | { kind: 'train'; sample: number; nearest: number; distances: number }
+  | { kind: 'group'; centres: number; groups: number; table: number; nearest: number }
   | { kind: 'assign'; nearest: number }
   | { kind: 'encode'; starts: number; sizes: number }
   | { kind: 'refine' }
@@ -38,6 +39,7 @@ export type Share = (
 export const PART_ITEMS: Readonly<Record<Job['kind'], number>> = {
   sample: 64,
   train: 64,
+  group: 64,
   assign: 64,
   encode: 4,
   refine: 64,

@@ -41,9 +41,9 @@ export interface Batch {
   dimensions: number;
   options: VectorSearchOptions;
   k: number;
-  /** Queries of a part. */
-  part: number;
-  /** The next part, by Atomics. */
+  /** Threads that take parts. */
+  threads: number;
+  /** The first query that none has taken, by Atomics. */
   next: Int32Array;
   ids: Uint32Array;
   distances: Float32Array;

@@ -482,7 +482,7 @@ export class WorkerPool {
     const batch: Batch = {
       queries: copyOf(queries, true),
       dimensions: this.#known.dimensions,
-      ...{ options, k, part: PART },
+      ...{ options, k, threads: this.#members.length },
       next: new Int32Array(new SharedArrayBuffer(4)),
       ids: new Uint32Array(new SharedArrayBuffer(count * k * 4)),
       distances: new Float32Array(new SharedArrayBuffer(count * k * 4)),

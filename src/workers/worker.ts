@@ -1,10 +1,10 @@
 // The script of a pool's worker.
 import {
   attach,
+  BuildHelper,
   copyShared,
   failure,
   finishInSlices,
-  helpBuild,
   idCountOf,
   joinPart,
   openShared,
@@ -29,8 +29,13 @@ import { type Port, workerThreads } from './threads.js';
 
 /** Milliseconds after which a thread that helps looks for other calls. */
 const HELP_MS = 20;
+/** Milliseconds after which the thread that builds looks for a signal, and for other calls. */
+const SLICE_MS = 20;
 /** Milliseconds between two reports of progress. */
-const REPORT_MS = 20;
+const REPORT_MS = 50;
+/** Queries of a part of a batch. */
+const LEAST_PART = 8;
+const MOST_PART = 256;
 /** Neighbors that a fresh window has room for; more makes the pool give a larger one. */
 const USUAL_K = 100;
 
@@ -94,7 +99,7 @@ function searchParts({
   dimensions,
   options,
   k,
-  part,
+  threads,
   next,
   ids,
   distances,
@@ -102,9 +107,12 @@ function searchParts({
   capped,
 }: Batch): void {
   for (;;) {
-    const first = Atomics.add(next, 0, 1) * part;
-    if (first >= counts.length) return;
-    const end = Math.min(counts.length, first + part);
+    const first = Atomics.load(next, 0);
+    const left = counts.length - first;
+    if (left === 0) return;
+    // Large parts first, small ones last: few calls, and all threads end together.
+    const end = first + Math.min(left, Math.max(LEAST_PART, Math.min(MOST_PART, left / (3 * threads)) | 0));
+    if (Atomics.compareExchange(next, 0, first, end) !== first) continue;
     const found = (index as VectorIndex).searchBatch(
       queries.subarray(first * dimensions, end * dimensions),
       options,
@@ -119,13 +127,14 @@ function searchParts({
 /** Takes parts of the jobs of another thread's build, with calls to this one in between. */
 function help(from: MessagePort, thread: number): void {
   const waiting: SharedJob[] = [];
+  const helper = new BuildHelper(thread);
   let isBusy = false;
   const work = async (): Promise<void> => {
     isBusy = true;
     const turn = new Turn();
     for (let job = waiting.shift(); job; job = waiting.shift()) {
       let end = performance.now() + HELP_MS;
-      for (const _ of helpBuild(job, thread)) {
+      for (const _ of helper.take(job)) {
         if (performance.now() < end) continue;
         await turn.pass();
         end = performance.now() + HELP_MS;
@@ -151,6 +160,7 @@ async function make(request: Extract<Request, { kind: 'make' }>): Promise<void> 
   let reported = 0;
   const options = {
     signal: controller.signal,
+    sliceMs: SLICE_MS,
     onProgress(progress: { done: number; total: number }): void {
       const now = performance.now();
       if (progress.done < progress.total && now < reported + REPORT_MS) return;
@@ -195,7 +205,11 @@ async function next(
   make: Make,
   shared: boolean,
   from: Version | null,
-  options: { signal: AbortSignal; onProgress(progress: { done: number; total: number }): void },
+  options: {
+    signal: AbortSignal;
+    sliceMs: number;
+    onProgress(progress: { done: number; total: number }): void;
+  },
   helpers: MessagePort[],
 ): Promise<{ made: VectorIndex; result: unknown }> {
   const tell = (job: SharedJob): void => {
