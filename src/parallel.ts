@@ -17,6 +17,7 @@ import { LinearMemory } from './memory.js';
 import { type AsyncOptions, checkAsync, finishInSlices, type Progress, Turn } from './progress.js';
 import { type Job, PART_ITEMS, type Share } from './share.js';
 import type { TunedSetting } from './tuning.js';
+import { checkIdsOption, type UserId, UserIds } from './user-ids.js';
 import {
   type BuildOptions,
   VectorIndex,
@@ -51,11 +52,6 @@ export function canShare(): boolean {
   } catch {
     return false;
   }
-}
-
-/** An empty index over a memory that threads may share. */
-export function openShared(options: VectorIndexOptions): VectorIndex {
-  return new VectorIndex(options, 'shared');
 }
 
 /** What another thread needs to read an index. */
@@ -218,14 +214,66 @@ export function idCountOf(index: VectorIndex): number {
   return index.parts.engine.rows.idCount;
 }
 
-/** Options as they can be sent: with the filter as a bitmap. `ids`: how many a function is asked about. */
-export function packOptions<Options extends object | undefined>(options: Options, ids: number): Options {
+/** Options as they can be sent: with the filter as a bitmap. `ids`: how many rows a function is asked about, by `idOf`. */
+export function packOptions<Options extends object | undefined>(
+  options: Options,
+  ids: number,
+  idOf?: (row: number) => UserId | undefined,
+): Options {
   const { filter } = (options ?? {}) as VectorSearchOptions;
   let bytes: Uint8Array;
-  if (typeof filter === 'function') bytes = IdSet.where(ids, filter).bytes;
-  else if (filter instanceof IdSet) bytes = filter.bytes;
+  if (typeof filter === 'function') {
+    const passes = filter as (id: UserId) => boolean;
+    const isIn = (row: number): boolean => {
+      const id = idOf === undefined ? row : idOf(row);
+      return id !== undefined && passes(id);
+    };
+    bytes = IdSet.where(ids, isIn).bytes;
+  } else if (filter instanceof IdSet) bytes = filter.bytes;
   else return options;
   return { ...options, filter: bytes.slice() };
+}
+
+/* ---- ids of the user ---- */
+
+// Threads know rows by their numbers. Whoever asks them has the user's ids, and sends those that a call is about along.
+
+/** Some ids of the user's own, and the numbers of their rows. */
+export interface KnownIds {
+  kind: UserIds['kind'];
+  ids: readonly UserId[];
+  rows: readonly number[] | Uint32Array;
+}
+
+/** An index over the rows of another, which are called by their numbers or by ids of a kind; it has none of those yet. */
+export function withKind(index: VectorIndex, kind: UserIds['kind'] | undefined): VectorIndex {
+  const { engine, tuner } = index.parts;
+  const other: VectorIndex = new VectorIndex({ ...engine.state, ids: kind } as VectorIndexOptions, engine);
+  other.parts.tuner.restore(new Map(Array.from(tuner.tuned, ([k, settings]) => [k, [...settings]])));
+  return other;
+}
+
+/** Makes ids known, whose rows ascend where many are new. */
+export function enterIds(names: UserIds, { ids, rows }: Omit<KnownIds, 'kind'>): void {
+  for (let first = 0, end: number; first < ids.length; first = end) {
+    for (end = first + 1; end < ids.length && rows[end] === rows[end - 1] + 1; end++);
+    names.add('ids', ids.slice(first, end), rows[first]);
+  }
+}
+
+/** All ids of an index and their rows. */
+export function idsOf(index: VectorIndex): KnownIds | undefined {
+  const { engine, userIds } = index.parts;
+  if (userIds === undefined) return undefined;
+  const rows = engine.ids();
+  return { kind: userIds.kind, ids: userIds.of(rows) as UserId[], rows };
+}
+
+/** An empty index for given vectors, over a memory that threads may share or not, and the ids given with them. */
+export function openFor(options: VectorIndexOptions, shared: boolean): { made: VectorIndex; ids: unknown } {
+  const given = checkIdsOption(options.ids);
+  const own = { ...options, ids: given?.kind } as VectorIndexOptions;
+  return { made: new VectorIndex(own, shared ? 'shared' : undefined), ids: given?.ids };
 }
 
 /** A join that one thread does for a stretch of the rows: all of its pages. Groups are of what that stretch shows. */
@@ -290,7 +338,7 @@ export function* rowsOf(
 export const CHANGED =
   'index: expected the rows that the join began with, got a change while it was under way; start it anew';
 
-export type { AsyncOptions, BuildOptions, VectorIndexOptions };
+export type { AsyncOptions, BuildOptions, UserId, VectorIndexOptions };
 export {
   checkAsync,
   checkJoin,
@@ -301,6 +349,7 @@ export {
   PAGE_PLACES,
   pageRowsOf,
   Turn,
+  UserIds,
   VectorIndex,
 };
 

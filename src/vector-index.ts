@@ -30,7 +30,7 @@ import {
   type RangePage,
 } from './joins.js';
 import { Lifetime } from './lifetime.js';
-import { appendRows, checkNewRows, checkRow, findRow, removeRows, setRows } from './named-rows.js';
+import { appendRows, checkRow, findRow, removeRows, setRows } from './named-rows.js';
 import type { CappedBatch, CappedNeighbors, Metric, Neighbors, RadiusBatch } from './neighbors.js';
 import { type AsyncOptions, finish, finishInSlices, type Progress } from './progress.js';
 import type { Storage } from './rows.js';
@@ -45,6 +45,7 @@ import {
   type IdsOption,
   type KindOf,
   type Named,
+  type UserIds,
 } from './user-ids.js';
 
 export type { RowExplanation } from './engine-explain.js';
@@ -623,15 +624,20 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
   }
 
   /** @internal for parallel.ts */
-  get parts(): { engine: Engine; tuner: Tuner; joins: (options: VectorJoinOptions) => EngineJoins } {
-    const { engine, tuner } = this.#alive();
-    return { engine, tuner, joins: (options) => this.#joinable(options) };
+  get parts(): {
+    engine: Engine;
+    tuner: Tuner;
+    userIds: UserIds | undefined;
+    joins: (options: VectorJoinOptions) => EngineJoins;
+  } {
+    const { engine, tuner, userIds } = this.#alive();
+    return { engine, tuner, userIds, joins: (options) => this.#joinable(options) };
   }
 
-  /** @internal takes in the first rows and builds; for parallel.ts */
-  take(vectors: Float32Array, options: BuildOptions): Generator<Progress> {
+  /** @internal takes in the first rows, with their ids if they have any, and builds; for parallel.ts */
+  take(vectors: Float32Array, options: BuildOptions, ids?: unknown): Generator<Progress> {
     const parts = this.#alive();
-    const rows = checkNewRows(parts, vectors);
+    const rows = appendRows(parts, vectors, ids, (count) => count);
     checkBuild(options);
     return buildFrom(parts, vectors, rows, options);
   }

@@ -1,5 +1,5 @@
 import type { BuildOptions, VectorIndexOptions, VectorJoinOptions, VectorSearchOptions } from '../index.js';
-import type { IndexState } from '../parallel.js';
+import type { IndexState, KnownIds } from '../parallel.js';
 
 /** An index as it is handed from thread to thread: over a shared memory, or as the bytes of a snapshot. */
 export type Version =
@@ -10,8 +10,8 @@ export type Version =
 export type Request =
   /** Read this index from now on. */
   | { kind: 'version'; version: Version; window?: [number, number] }
-  /** Call a method of it. */
-  | { kind: 'call'; id: number; method: string; args: unknown[] }
+  /** Call a method of it; `known`: of the user's ids, those that it is about. */
+  | { kind: 'call'; id: number; method: string; args: unknown[]; known?: KnownIds }
   /** Do a join for some rows, by their places in the order. */
   | {
       kind: 'join';
@@ -33,7 +33,14 @@ export type Make =
   | { how: 'from'; vectors: Float32Array; options: VectorIndexOptions & BuildOptions }
   | { how: 'load'; bytes: Uint8Array; limits: object | undefined }
   | { how: 'build'; options: BuildOptions }
-  | { how: 'add' | 'remove' | 'update' | 'tune' | 'compact'; args: unknown[] };
+  | { how: 'tune' | 'compact'; args: unknown[] }
+  | {
+      how: 'add' | 'remove' | 'delete' | 'update' | 'set' | 'setMany';
+      args: unknown[];
+      /** Ids of the user that it is about, and what is known of them. */
+      given: ArrayLike<unknown>;
+      known?: KnownIds;
+    };
 
 /** Queries and results over memory that all threads see. */
 export interface Batch {
@@ -56,7 +63,16 @@ export interface Batch {
 export type Response =
   | { kind: 'ready' }
   | { kind: 'result'; id: number; result: unknown }
-  | { kind: 'made'; id: number; result: unknown; version: Version; about: About; windowBytes: number }
+  | {
+      kind: 'made';
+      id: number;
+      result: unknown;
+      /** All ids of the user of a new index; or the rows that the ids given have now, below 0 where they have none. */
+      named: KnownIds | Float64Array | undefined;
+      version: Version;
+      about: About;
+      windowBytes: number;
+    }
   | { kind: 'progress'; id: number; progress: unknown }
   | { kind: 'error'; id: number; error: ErrorLike };
 

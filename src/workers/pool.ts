@@ -4,8 +4,15 @@ import type {
   CappedBatch,
   CappedNeighbors,
   Evaluation,
+  FromOptions,
   GroupPage,
+  IdKind,
+  IdOf,
+  IdsOf,
+  IdsOption,
+  KindOf,
   Metric,
+  Named,
   NeighborPage,
   Neighbors,
   PairPage,
@@ -51,6 +58,7 @@ import {
   unpackError,
   type Version,
 } from './messages.js';
+import { PoolNames } from './names.js';
 import { startThread, type Thread, threadCount } from './threads.js';
 
 /** Queries that one thread takes of a batch at a time, and from how many on several threads share it. */
@@ -73,6 +81,9 @@ export interface PoolOptions {
   /** Makes a worker of the script `orthant/workers/worker.js`, where a bundler or a page needs a way of its own. */
   worker?: () => unknown;
 }
+
+type FromMake = Extract<Make, { how: 'from' }>;
+type ChangeOfRows = Extract<Make, { given: unknown }>;
 
 interface Call {
   resolve(response: Response): void;
@@ -97,8 +108,10 @@ interface Member {
  * The price is room for two versions, and a copy, for each change: add and remove many rows at a time.
  *
  * A thread that dies rejects the calls that it had (ERR_WORKER) and is replaced.
+ *
+ * Rows may have ids of your own, as in a VectorIndex; they are kept once, on the thread of the pool.
  */
-export class WorkerPool {
+export class WorkerPool<Kind extends IdKind = 'row'> {
   /** Whether the threads share one memory. */
   readonly isShared: boolean;
   #members: Member[] = [];
@@ -106,6 +119,8 @@ export class WorkerPool {
   #version: Version | null = null;
   #windows: Windows | null = null;
   #about: About | null = null;
+  /** The user's ids of the rows, where there are such ids. */
+  #names: PoolNames | undefined;
   #windowBytes = 0;
   /** What an index may take; a snapshot does not tell. */
   #maxBytes: number | undefined;
@@ -135,16 +150,20 @@ export class WorkerPool {
   }
 
   /**
-   * A pool with an index of these vectors: `VectorIndex.fromAsync`, by all threads. The vectors are copied at once.
+   * A pool with an index of these vectors: `VectorIndex.fromAsync`, by all threads. Vectors and ids are copied at once.
    *
    * @param options those of VectorIndex.fromAsync and of the pool.
    */
-  static async from(
+  static async from<Ids extends IdsOption = undefined>(
     vectors: Float32Array,
-    options: VectorIndexOptions & BuildOptions & AsyncOptions & PoolOptions,
-  ): Promise<WorkerPool> {
-    return WorkerPool.#open(options, (isShared) => {
-      const make: Make = { how: 'from', vectors: copyOf(vectors, isShared), options: plain(options) };
+    options: FromOptions<Ids> & AsyncOptions & PoolOptions,
+  ): Promise<WorkerPool<KindOf<Ids>>> {
+    return WorkerPool.#open<KindOf<Ids>>(options, (isShared) => {
+      const make: FromMake = {
+        how: 'from',
+        vectors: copyOf(vectors, isShared),
+        options: plain(options) as unknown as VectorIndexOptions & BuildOptions,
+      };
       return [make, vectors instanceof Float32Array && !isShared ? [make.vectors.buffer] : []];
     });
   }
@@ -154,20 +173,20 @@ export class WorkerPool {
    *
    * @throws as VectorIndex.load.
    */
-  static async load(
+  static async load<Kind extends IdKind = 'row'>(
     bytes: Uint8Array,
     options: SnapshotLimits & AsyncOptions & PoolOptions = {},
-  ): Promise<WorkerPool> {
-    return WorkerPool.#open(options, () => [{ how: 'load', bytes, limits: plain(options) }, []]);
+  ): Promise<WorkerPool<Kind>> {
+    return WorkerPool.#open<Kind>(options, () => [{ how: 'load', bytes, limits: plain(options) }, []]);
   }
 
-  static async #open(
+  static async #open<Kind extends IdKind>(
     options: AsyncOptions & PoolOptions & { maxBytes?: number },
     prepare: (isShared: boolean) => [make: Make, transfer: object[]],
-  ): Promise<WorkerPool> {
+  ): Promise<WorkerPool<Kind>> {
     checkAsync(options);
     options.signal?.throwIfAborted();
-    const pool = new WorkerPool(options);
+    const pool = new WorkerPool<Kind>(options);
     try {
       const [make, transfer] = prepare(pool.isShared);
       pool.#maxBytes = options.maxBytes;
@@ -204,42 +223,60 @@ export class WorkerPool {
     return this.#known.storage as Storage;
   }
 
+  /** What `id` means: `row` numbers, or ids of your own that are each a `string`, `bigint` or `number`. */
+  get idKind(): Kind {
+    void this.#known;
+    return (this.#names?.kind ?? 'row') as Kind;
+  }
+
   /** Cells of the Voronoi hash. */
   get cells(): number {
     return this.#known.cells;
   }
 
   /** As VectorIndex.search, on the thread with the fewest calls. */
-  async search(query: Float32Array, options?: VectorSearchOptions): Promise<CappedNeighbors> {
-    return (await this.#call('search', [query, this.#packed(options)])) as CappedNeighbors;
+  search(query: Float32Array, options?: VectorSearchOptions<Kind>): Promise<CappedNeighbors & Named<Kind>> {
+    return this.#named(() => this.#call<CappedNeighbors>('search', [query, this.#packed(options)]));
   }
 
   /** As VectorIndex.searchById. */
-  async searchById(id: number, options?: VectorSearchOptions): Promise<Neighbors> {
-    return (await this.#call('searchById', [id, this.#packed(options)])) as Neighbors;
+  searchById(id: IdOf<Kind>, options?: VectorSearchOptions<Kind>): Promise<Neighbors & Named<Kind>> {
+    return this.#named(() => this.#call<Neighbors>('searchById', [id, this.#packed(options)], [id]));
   }
 
   /** As VectorIndex.searchRadius. */
-  async searchRadius(query: Float32Array, radius: number, options?: RadiusOptions): Promise<Neighbors> {
-    return (await this.#call('searchRadius', [query, radius, this.#packed(options)])) as Neighbors;
+  searchRadius(
+    query: Float32Array,
+    radius: number,
+    options?: RadiusOptions<Kind>,
+  ): Promise<Neighbors & Named<Kind>> {
+    return this.#named(() => this.#call<Neighbors>('searchRadius', [query, radius, this.#packed(options)]));
   }
 
   /** As VectorIndex.searchRadiusBatch, by all threads. */
-  async searchRadiusBatch(
+  searchRadiusBatch(
     queries: Float32Array,
     radius: number,
-    options?: RadiusOptions,
+    options?: RadiusOptions<Kind>,
+  ): Promise<RadiusBatch & Named<Kind>> {
+    return this.#named(() => this.#searchRadiusBatch(queries, radius, options));
+  }
+
+  async #searchRadiusBatch(
+    queries: Float32Array,
+    radius: number,
+    options?: RadiusOptions<Kind>,
   ): Promise<RadiusBatch> {
     const packed = this.#packed(options);
     const { dimensions } = this.#known;
     const count = queries instanceof Float32Array ? queries.length / dimensions : 0;
     const whole = (): Promise<RadiusBatch> =>
-      this.#call('searchRadiusBatch', [queries, radius, packed]) as Promise<RadiusBatch>;
+      this.#call<RadiusBatch>('searchRadiusBatch', [queries, radius, packed]);
     if (!Number.isInteger(count) || count < LEAST_SHARED || this.#members.length === 1) return whole();
     const each = Math.max(PART, Math.ceil(count / (8 * this.#members.length)));
     const tasks = [...stretches(count, each)].map(([first, end]) => {
       const some = queries.slice(first * dimensions, end * dimensions);
-      return () => this.#call('searchRadiusBatch', [some, radius, packed]) as Promise<RadiusBatch>;
+      return () => this.#call<RadiusBatch>('searchRadiusBatch', [some, radius, packed]);
     });
     const version = this.#version;
     const parts: RadiusBatch[] = [];
@@ -338,10 +375,10 @@ export class WorkerPool {
     const version = this.#version;
     const tasks = async function* (): AsyncGenerator<() => Promise<NeighborPage | RangePage>> {
       const task = (rows: Uint32Array, queries: Float32Array) => async () => {
-        const found = (await pool.#unchanged(version, () =>
-          pool.#call(method, [queries, ...args]),
-        )) as object;
-        const { capped: _, ...page } = found as CappedBatch;
+        const found = await pool.#unchanged(version, () =>
+          pool.#call<CappedBatch & Named<Kind>>(method, [queries, ...args]),
+        );
+        const { capped: _, userIds: _ids, ...page } = found;
         return { rows, ...page };
       };
       if (other instanceof VectorIndex) {
@@ -416,44 +453,69 @@ export class WorkerPool {
   }
 
   #packed<Options extends object | undefined>(options: Options): Options {
-    return packOptions(options, this.#known.ids);
+    const names = this.#names;
+    return packOptions(options, this.#known.ids, names && ((row) => names.idOf(row)));
   }
 
   /** As VectorIndex.evaluate. */
   async evaluate(
     queries: Float32Array,
-    options?: VectorSearchOptions & { truth?: Uint32Array | Int32Array },
+    options?: VectorSearchOptions<Kind> & { truth?: Uint32Array | Int32Array },
   ): Promise<Evaluation> {
-    return (await this.#call('evaluate', [queries, this.#packed(options)])) as Evaluation;
+    return this.#call<Evaluation>('evaluate', [queries, this.#packed(options)]);
   }
 
   /** As VectorIndex.explain. */
-  async explain(
+  explain(
     query: Float32Array,
-    options?: VectorSearchOptions & { id?: number },
-  ): Promise<VectorExplanation> {
-    return (await this.#call('explain', [query, this.#packed(options)])) as VectorExplanation;
+    options?: VectorSearchOptions<Kind> & { id?: IdOf<Kind> },
+  ): Promise<VectorExplanation & Named<Kind>> {
+    const about = options?.id === undefined ? undefined : [options.id];
+    return this.#named(() => this.#call('explain', [query, this.#packed(options)], about));
   }
 
   /** As VectorIndex.vector. */
-  vector(id: number): Promise<Float32Array> {
-    return this.#call('vector', [id]) as Promise<Float32Array>;
+  vector(id: IdOf<Kind>): Promise<Float32Array> {
+    return this.#call('vector', [id], [id]);
+  }
+
+  /** As VectorIndex.get. */
+  get(id: IdOf<Kind>): Promise<Float32Array | undefined> {
+    return this.#call('get', [id], [id]);
   }
 
   /** As VectorIndex.has. */
-  has(id: number): Promise<boolean> {
-    return this.#call('has', [id]) as Promise<boolean>;
+  has(id: IdOf<Kind>): Promise<boolean> {
+    return this.#call('has', [id], [id]);
+  }
+
+  /** As VectorIndex.rowOf. */
+  rowOf(id: IdOf<Kind>): Promise<number | undefined> {
+    return this.#call('rowOf', [id], [id]);
+  }
+
+  /** As VectorIndex.idOf. */
+  async idOf(row: number): Promise<IdOf<Kind> | undefined> {
+    void this.#known;
+    if (this.#names) return this.#names.idOf(row) as IdOf<Kind> | undefined;
+    return this.#call('idOf', [row]);
   }
 
   /** As VectorIndex.searchBatch, by all threads: each takes a few queries at a time until there are no more. */
-  async searchBatch(queries: Float32Array, given: VectorSearchOptions = {}): Promise<CappedBatch> {
+  searchBatch(
+    queries: Float32Array,
+    options: VectorSearchOptions<Kind> = {},
+  ): Promise<CappedBatch & Named<Kind>> {
+    return this.#named(() => this.#searchBatch(queries, options));
+  }
+
+  async #searchBatch(queries: Float32Array, given: VectorSearchOptions<Kind>): Promise<CappedBatch> {
     const { dimensions } = this.#known;
-    const options = this.#packed(given);
+    const options = this.#packed(given) as VectorSearchOptions;
     const k = options?.k ?? 10;
     const count = queries instanceof Float32Array ? queries.length / dimensions : 0;
     const isPlain = Number.isInteger(count) && Number.isInteger(k) && k > 0 && count * k <= MOST_PLACES;
-    const whole = (): Promise<CappedBatch> =>
-      this.#call('searchBatch', [queries, options]) as Promise<CappedBatch>;
+    const whole = (): Promise<CappedBatch> => this.#call<CappedBatch>('searchBatch', [queries, options]);
     // Anything out of the ordinary goes to the index itself, which has the right word for it.
     if (!isPlain || count < LEAST_SHARED || this.#members.length === 1) return whole();
     try {
@@ -540,29 +602,51 @@ export class WorkerPool {
     return found;
   }
 
-  /** As VectorIndex.add: resolves with the first new id once every later search knows the rows. Copies the index. */
-  add(vectors: Float32Array): Promise<number> {
-    return this.#changed({ how: 'add', args: [copyOf(vectors, this.isShared)] }) as Promise<number>;
+  /** As VectorIndex.add: resolves with the first new row once every later search knows the rows. Copies the index. */
+  add(vectors: Float32Array, ids?: IdsOf<Kind>): Promise<number> {
+    return this.#changedRows('add', [copyOf(vectors, this.isShared), copyIds(ids)], 1);
+  }
+
+  /** As VectorIndex.set. Copies the index. */
+  set(id: IdOf<Kind>, vector: Float32Array): Promise<number> {
+    return this.#changedRows('set', [id, copyOf(vector, this.isShared)]);
+  }
+
+  /** As VectorIndex.setMany. Copies the index. */
+  setMany(ids: IdsOf<Kind> | ArrayLike<IdOf<Kind>>, vectors: Float32Array): Promise<void> {
+    return this.#changedRows('setMany', [copyIds(ids), copyOf(vectors, this.isShared)]);
   }
 
   /** As VectorIndex.remove. Copies the index. */
-  remove(ids: number | ArrayLike<number>): Promise<number> {
-    return this.#changed({ how: 'remove', args: [ids] }) as Promise<number>;
+  remove(ids: IdOf<Kind> | IdsOf<Kind> | ArrayLike<IdOf<Kind>>): Promise<number> {
+    return this.#changedRows('remove', [copyIds(ids)]);
+  }
+
+  /** As VectorIndex.delete. Copies the index. */
+  delete(id: IdOf<Kind>): Promise<boolean> {
+    return this.#changedRows('delete', [id]);
   }
 
   /** As VectorIndex.update. Copies the index. */
-  async update(id: number, vector: Float32Array): Promise<void> {
-    await this.#changed({ how: 'update', args: [id, copyOf(vector, this.isShared)] });
+  update(id: IdOf<Kind>, vector: Float32Array): Promise<void> {
+    return this.#changedRows('update', [id, copyOf(vector, this.isShared)]);
+  }
+
+  /** A change of rows whose ids, one or many, are its argument at a place. */
+  #changedRows<T>(how: ChangeOfRows['how'], args: unknown[], place = 0): Promise<T> {
+    const ids = args[place];
+    const given = ids === undefined ? [] : isList(ids) ? ids : [ids];
+    return this.#changed(() => ({ how, args, given, known: this.#names?.knownOf(given) })) as Promise<T>;
   }
 
   /** As VectorIndex.compact. */
   compact(): Promise<{ rows: number; bytes: number }> {
-    return this.#changed({ how: 'compact', args: [] }) as Promise<{ rows: number; bytes: number }>;
+    return this.#changed(() => ({ how: 'compact', args: [] })) as Promise<{ rows: number; bytes: number }>;
   }
 
   /** As VectorIndex.tune. */
   tune(options: TuneOptions = {}): Promise<TuningReport> {
-    return this.#changed({ how: 'tune', args: [options] }) as Promise<TuningReport>;
+    return this.#changed(() => ({ how: 'tune', args: [options] })) as Promise<TuningReport>;
   }
 
   /**
@@ -570,12 +654,12 @@ export class WorkerPool {
    * until the new one takes its place; those on the thread that leads the build wait a little longer.
    */
   async build(options: BuildOptions & AsyncOptions = {}): Promise<void> {
-    await this.#changed({ how: 'build', options: plain(options) }, options);
+    await this.#changed(() => ({ how: 'build', options: plain(options) }), options);
   }
 
   /** The bytes that VectorIndex.save gives. */
   save(): Promise<Uint8Array> {
-    return this.#call('save', []) as Promise<Uint8Array>;
+    return this.#call('save', [], 'all');
   }
 
   /** Ends all threads at once. Calls that wait reject (ERR_DISPOSED), as does any later one. */
@@ -726,14 +810,24 @@ export class WorkerPool {
     return this.#members.reduce((a, b) => (b.calls.size < a.calls.size ? b : a));
   }
 
-  async #call(method: string, args: unknown[]): Promise<unknown> {
+  /** Calls a method of the index; `about`: ids that it is about. */
+  async #call<T>(method: string, args: unknown[], about?: unknown[] | 'all'): Promise<T> {
     if (this.#end) throw this.#end;
-    return (await this.#ask(this.#idlest, (id) => ({ kind: 'call', id, method, args }))).result;
+    const answer = await this.#ask(this.#idlest, (id) => ({
+      ...{ kind: 'call', id, method, args },
+      known: about === 'all' ? this.#names?.all(this.#known.ids) : about && this.#names?.knownOf(about),
+    }));
+    return answer.result as T;
+  }
+
+  /** An answer with the user's ids beside the row numbers, where there are such ids. */
+  async #named<Answer>(call: () => Promise<Answer>): Promise<Answer & Named<Kind>> {
+    return (await (this.#names ? this.#names.name(call) : call())) as Answer & Named<Kind>;
   }
 
   /** A change waits for those before it, whatever became of them. */
-  #changed(make: Make, options: AsyncOptions = {}): Promise<unknown> {
-    const run = (): Promise<unknown> => this.#change(make, options);
+  #changed(make: () => Make, options: AsyncOptions = {}): Promise<unknown> {
+    const run = (): Promise<unknown> => this.#change(make(), options);
     const changed = this.#changes.then(run, run);
     this.#changes = changed.catch(() => {});
     return changed;
@@ -772,7 +866,7 @@ export class WorkerPool {
         return { kind: 'make', id, make, shared: this.isShared, from: this.#version, helpers: ports };
       };
       const made = await this.#post(leader, request, onProgress, [...transfer, ...ports]);
-      const { version, about, windowBytes, result } = made as Extract<Response, { kind: 'made' }>;
+      const { version, about, windowBytes, result, named } = made as Extract<Response, { kind: 'made' }>;
       const windows = version.state ? new Windows(version.state) : null;
       this.#changing = [];
       while (this.#batches.size > 0) {
@@ -786,6 +880,8 @@ export class WorkerPool {
       this.#about = about;
       this.#windowBytes = windowBytes;
       for (let place = 0; place < this.#members.length; place++) this.#tell(place);
+      if (named instanceof Float64Array) this.#names?.apply((make as ChangeOfRows).given, named);
+      else if (named) this.#names = new PoolNames(named);
       return result;
     } finally {
       this.#endChange = null;
@@ -806,6 +902,15 @@ function copyOf(vectors: Float32Array, isShared: boolean): Float32Array {
   const copy = new Float32Array(new SharedArrayBuffer(vectors.byteLength));
   copy.set(vectors);
   return copy;
+}
+
+function isList(value: unknown): value is ArrayLike<unknown> {
+  return Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+}
+
+/** Ids as they are now; what is no list of them as it is. */
+function copyIds(ids: unknown): unknown {
+  return isList(ids) ? (ids as unknown[]).slice() : ids;
 }
 
 /** Options without what is for this thread only. */

@@ -3,18 +3,22 @@ import {
   attach,
   BuildHelper,
   copyShared,
-  failure,
+  enterIds,
   finishInSlices,
   idCountOf,
+  idsOf,
   joinPart,
-  openShared,
+  type KnownIds,
+  openFor,
   type SharedJob,
   shareBuild,
   stateOf,
   Turn,
   toShared,
+  type UserIds,
   VectorIndex,
   windowBytes,
+  withKind,
 } from '../parallel.js';
 import {
   type Batch,
@@ -85,13 +89,23 @@ function open(version: Version, window?: [number, number]): VectorIndex {
 
 function resultOf(request: Extract<Request, { kind: 'call' | 'batch' | 'join' }>): unknown {
   if (request.kind === 'batch') return searchParts(request.batch);
-  if (request.kind === 'call') return call(request.method, request.args);
+  if (request.kind === 'call') return call(request);
   const { join, options, first, end } = request;
   return joinPart(index as VectorIndex, join, options, first, end);
 }
 
-function call(method: string, args: unknown[]): unknown {
-  return (index as unknown as Record<string, (...args: unknown[]) => unknown>)[method](...args);
+function call({ method, args, known }: Extract<Request, { kind: 'call' }>): unknown {
+  const run = (): unknown =>
+    (index as unknown as Record<string, (...args: unknown[]) => unknown>)[method](...args);
+  if (known === undefined) return run();
+  if (index?.parts.userIds === undefined) index = withKind(index as VectorIndex, known.kind);
+  const names = index.parts.userIds as UserIds;
+  enterIds(names, known);
+  try {
+    return run();
+  } finally {
+    names.remove(known.rows);
+  }
 }
 
 function searchParts({
@@ -169,12 +183,12 @@ async function make(request: Extract<Request, { kind: 'make' }>): Promise<void> 
     },
   };
   try {
-    const { made, result } = await next(request.make, shared, from, options, helpers);
+    const { made, result, named } = await next(request.make, shared, from, options, helpers);
     const { size, dimensions, metric, storage, cells } = made;
-    const version: Version = shared ? { state: stateOf(made) } : { bytes: made.save() };
+    const version: Version = shared ? { state: stateOf(made) } : { bytes: withKind(made, undefined).save() };
     answer(
       {
-        ...{ kind: 'made', id, result, version },
+        ...{ kind: 'made', id, result, named, version },
         about: { size, ids: idCountOf(made), dimensions, metric, storage, cells },
         windowBytes: windowBytes(made, USUAL_K),
       },
@@ -191,15 +205,6 @@ async function make(request: Extract<Request, { kind: 'make' }>): Promise<void> 
   }
 }
 
-/** Refuses ids of the user: threads hand row numbers on. */
-function checkKind({ idKind }: { idKind: string }): void {
-  if (idKind !== 'row')
-    throw failure(
-      'ERR_ARGUMENT_TYPE',
-      `ids: expected rows called by their numbers, got ids of kind ${idKind}`,
-    );
-}
-
 /** The next version of an index: a new one, or a copy of the present one with a change. */
 async function next(
   make: Make,
@@ -211,21 +216,20 @@ async function next(
     onProgress(progress: { done: number; total: number }): void;
   },
   helpers: MessagePort[],
-): Promise<{ made: VectorIndex; result: unknown }> {
+): Promise<{ made: VectorIndex; result: unknown; named?: KnownIds | Float64Array }> {
   const tell = (job: SharedJob): void => {
     for (const helper of helpers) helper.postMessage(job);
   };
   if (make.how === 'from') {
-    const made: VectorIndex = shared ? openShared(make.options) : new VectorIndex<'row'>(make.options);
-    checkKind(made);
+    const { made, ids } = openFor(make.options, shared);
     if (shared) shareBuild(made, helpers.length, tell);
-    await finishInSlices(made.take(make.vectors, make.options), options);
-    return { made, result: undefined };
+    await finishInSlices(made.take(make.vectors, make.options, ids), options);
+    return { made, result: undefined, named: idsOf(made) };
   }
   if (make.how === 'load') {
     const loaded: VectorIndex = VectorIndex.load(make.bytes, make.limits);
-    checkKind(loaded);
-    return { made: shared ? await finishInSlices(toShared(loaded), options) : loaded, result: undefined };
+    const made = shared ? await finishInSlices(toShared(loaded), options) : loaded;
+    return { made, result: undefined, named: idsOf(loaded) };
   }
   const version = from as Version;
   const made = version.state ? await finishInSlices(copyShared(version.state), options) : open(version);
@@ -234,6 +238,12 @@ async function next(
     await finishInSlices(made.rebuild(make.options), options);
     return { made, result: undefined };
   }
-  const change = (made as unknown as Record<string, (...args: unknown[]) => unknown>)[make.how];
-  return { made, result: change.apply(made, make.args) };
+  const run = (on: VectorIndex): unknown =>
+    (on as unknown as Record<string, (...args: unknown[]) => unknown>)[make.how](...make.args);
+  if (!('given' in make) || make.known === undefined) return { made, result: run(made) };
+  const changed = withKind(made, make.known.kind);
+  const names = changed.parts.userIds as UserIds;
+  enterIds(names, make.known);
+  const result = run(changed);
+  return { made: changed, result, named: names.rowsOf('ids', make.given) };
 }
