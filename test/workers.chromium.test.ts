@@ -44,6 +44,32 @@ const PROGRAM = `
     };
     pool.dispose();
     return result;
+  };
+  // Workers that end, by an error that nothing catches, when their name is called.
+  globalThis.runWithEnds = async (asked) => {
+    const rows = make(2500 * ${dimensions});
+    let started = 0;
+    const worker = () => new Worker('mortal.js', { type: 'module', name: String(started++) });
+    const pool = await WorkerPool.from(rows, { dimensions: ${dimensions}, threads: 2, worker, ...asked });
+    const before = await pool.searchBatch(rows.subarray(0, 100 * ${dimensions}), { k: 5 });
+    const channel = new BroadcastChannel('ends');
+    const failures = [];
+    for (const name of ['0', '1']) {
+      const known = started;
+      channel.postMessage(name);
+      while (started === known)
+        await pool.build({ cells: 9 }).catch(({ code, message }) => failures.push(code + ' ' + message));
+    }
+    channel.close();
+    const after = await pool.searchBatch(rows.subarray(0, 100 * ${dimensions}), { k: 5 });
+    const lasting = await pool.build({ cells: 9 }).then(() => pool.cells);
+    pool.dispose();
+    return { started, failures, isSame: before.ids.join() === after.ids.join(), lasting };
+  };`;
+const MORTAL = `
+  import 'orthant/workers/worker.js';
+  new BroadcastChannel('ends').onmessage = ({ data }) => {
+    if (data === self.name) throw new Error('the end of ' + data);
   };`;
 
 let browser: Browser;
@@ -52,13 +78,21 @@ let bundled: string;
 beforeAll(async () => {
   bundled = mkdtempSync(path.join(tmpdir(), 'orthant-pool-'));
   writeFileSync(path.join(bundled, 'program.js'), PROGRAM);
+  writeFileSync(path.join(bundled, 'mortal.js'), MORTAL);
   // A bundle as an application would have it: worker.js stays a script of its own, beside the bundle.
   await build({
-    entryPoints: { main: path.join(bundled, 'program.js'), worker: path.join(dist, 'workers/worker.js') },
+    entryPoints: {
+      main: path.join(bundled, 'program.js'),
+      mortal: path.join(bundled, 'mortal.js'),
+      worker: path.join(dist, 'workers/worker.js'),
+    },
     outdir: path.join(bundled, 'out'),
     bundle: true,
     format: 'esm',
-    alias: { 'orthant/workers': path.join(dist, 'workers/index.js') },
+    alias: {
+      'orthant/workers/worker.js': path.join(dist, 'workers/worker.js'),
+      'orthant/workers': path.join(dist, 'workers/index.js'),
+    },
     nodePaths: [fileURLToPath(new URL('../node_modules', import.meta.url))],
   });
   browser = await launchChromium();
@@ -117,4 +151,28 @@ describe('a pool in Chromium', () => {
       await site.close();
     }
   });
+
+  it.each([true, false])(
+    'replaces workers that end by an error, and keeps the index (page isolated: %s)',
+    async (isolated) => {
+      const site = await Site.serve(path.join(bundled, 'out'), {
+        headers: isolated ? CROSS_ORIGIN_ISOLATED : {},
+        files: {
+          '/index.html': '<!doctype html><title>pool</title><script type="module" src="main.js"></script>',
+        },
+      });
+      const { page, close } = await openPage(browser, site.url);
+      try {
+        await page.waitForFunction('typeof run === "function"');
+        const { failures, ...rest } = (await page.evaluate('runWithEnds()')) as { failures: string[] };
+        expect(rest).toEqual({ started: 4, isSame: true, lasting: 9 });
+        // Builds one after another: at least the one that was under way was lost.
+        expect(failures.length).toBeGreaterThan(0);
+        for (const failure of failures) expect(failure).toMatch(/^ERR_WORKER .*the end of [01]$/);
+      } finally {
+        await close();
+        await site.close();
+      }
+    },
+  );
 });
