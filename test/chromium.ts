@@ -100,8 +100,8 @@ function readMounted(mounts: readonly [string, string][], name: string): Buffer 
  *
  * Throws an Error that names the program where it is missing: such a test fails, it is never passed over.
  */
-export async function launchChromium(): Promise<Browser> {
-  return chromium.launch({ executablePath: expectProgram(), args: FLAGS });
+export async function launchChromium(flags: readonly string[] = []): Promise<Browser> {
+  return chromium.launch({ executablePath: expectProgram(), args: [...FLAGS, ...flags] });
 }
 
 /** The same with a profile on disk, in a folder of its own: only there storage has a real quota. */

@@ -73,7 +73,7 @@ const WITHIN: Record<string, readonly string[]> = {
   workspace: ['kernels', 'memory'],
 };
 /** Layer 4: each reads the public door, its platform, and the doors of the others. */
-const ADAPTERS = ['cli', 'cluster', 'node', 'storage', 'workers'];
+const ADAPTERS = ['cli', 'cluster', 'node', 'storage', 'supported', 'workers'];
 /** One seam besides the door: threads hand memory and addresses on, which are no one else's business. */
 const SEAMS: Record<string, readonly string[]> = { workers: ['parallel'] };
 const CORE_PACKAGES = ['@assemblyscript/loader'];
