@@ -1,11 +1,13 @@
 import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -59,7 +61,15 @@ beforeAll(async () => {
   await save('queries.npy', queries, DIMENSIONS);
   await save('orders.npy', queries, DIMENSIONS);
   await save('more.npy', draw(10, 3), DIMENSIONS);
+  output('build base.npy -o base.orthant -q');
+  // The examples of the help change that one.
+  copyFileSync(path.join(folder, 'base.orthant'), path.join(folder, 'whole.orthant'));
 });
+
+/** The index of base.npy once more: it is built but once. */
+function copyIndex(name: string): void {
+  copyFileSync(path.join(folder, 'whole.orthant'), path.join(folder, name));
+}
 
 interface Run extends Pick<SpawnSyncReturns<string>, 'stdout' | 'stderr' | 'status'> {}
 
@@ -127,7 +137,7 @@ describe('the help', () => {
 });
 
 describe('build, search and exact', () => {
-  beforeAll(() => void output('build base.npy -o built.orthant -q'));
+  beforeAll(() => copyIndex('built.orthant'));
 
   it('make the index that the library makes', () => {
     const built = VectorIndex.load(new Uint8Array(readFileSync(path.join(folder, 'built.orthant'))));
@@ -180,6 +190,39 @@ describe('build, search and exact', () => {
     expect(parse(text)).toEqual(lines(exact(4), 4));
   });
 
+  it('read queries in pages: a file larger than the memory that is taken', () => {
+    // 400 MB of zeros, which take no room on most disks.
+    const [rows, dimensions] = [100_000, 1000];
+    const header = readFileSync(path.join(numpy, 'f4.npy')).subarray(0, 128).toString('latin1');
+    const shape = `(${rows}, ${dimensions}), }`;
+    const head = header.replace(/\(9, 5\), \} */, (old) => shape.padEnd(old.length));
+    writeFileSync(path.join(folder, 'large.npy'), Buffer.from(head, 'latin1'));
+    truncateSync(path.join(folder, 'large.npy'), 128 + 4 * rows * dimensions);
+    const few = `${'0,'.repeat(dimensions - 1)}0\n${'1,'.repeat(dimensions - 1)}1\n`;
+    writeFileSync(path.join(folder, 'few.csv'), few);
+    output('build few.csv -o few.orthant -q');
+    const told = `data:text/javascript,process.on('exit',()=>console.error(process.resourceUsage().maxRSS))`;
+    const args = [
+      '--import',
+      told,
+      main,
+      'search',
+      'few.orthant',
+      'large.npy',
+      '-k',
+      '1',
+      '-q',
+      '-o',
+      'large.ivecs',
+    ];
+    const { status, stderr } = spawnSync(process.execPath, args, { cwd: folder, encoding: 'utf8' });
+    expect([status, Number(stderr) < 300_000]).toEqual([0, true]);
+    const found = readFileSync(path.join(folder, 'large.ivecs'));
+    expect(found.length).toBe(8 * rows);
+    expect(found.readInt32LE(8 * rows - 4)).toBe(0);
+    rmSync(path.join(folder, 'large.npy'));
+  });
+
   it('take rows of a file in pages', async () => {
     // Two pages and a bit of 2^20 floats, so that neighbors of several pages are merged.
     const rows = new Float32Array(3 * 800_000);
@@ -227,7 +270,7 @@ describe('files of all formats', () => {
     );
     const truth = lines(exact(3), 3).map(([query, id, distance]) => [`q${query}`, id, distance]);
     expect(parse(output('exact base.npy q.parquet -k 3')).map(([query]) => query)[3]).toBe('1');
-    output('build base.npy -o formats.orthant -q');
+    copyIndex('formats.orthant');
     const search = (file: string): unknown => parse(output(`search formats.orthant ${file} -k 3 --exact -q`));
     expect(search('q.parquet --id-field id')).toEqual(truth);
     expect(search('q.jsonl --field v --id-field id')).toEqual(truth);
@@ -241,12 +284,24 @@ describe('files of all formats', () => {
     expect([status, stdout]).toEqual([1, '']);
     expect(stderr).toBe('orthant: bad.csv:2: expected a number, got "x" in column 2\n');
     expect(readdirSync(folder).filter((name) => name.includes('bad.orthant'))).toEqual([]);
+    writeFileSync(path.join(folder, 'zero.csv'), '1,2\n0,0\n');
+    writeFileSync(path.join(folder, 'sound.csv'), '1,2\n2,1\n');
+    const message = 'expected vectors of length 1.1e-19 or more under cosine, got a shorter one in row 1';
+    for (const [command, subject] of [
+      ['build zero.csv -o zero.orthant', 'vectors'],
+      ['exact zero.csv sound.csv', 'vectors'],
+      ['exact sound.csv zero.csv', 'queries'],
+      ['join zero.csv sound.csv -o zero.tsv', 'queries'],
+    ]) {
+      const refused = orthant(`${command} --metric cosine -q`);
+      expect([refused.status, refused.stderr]).toEqual([1, `orthant: zero.csv: ${subject}: ${message}\n`]);
+    }
   });
 });
 
 describe('an index of a user', () => {
   it('is explained', () => {
-    output('build base.npy -o info.orthant -q');
+    copyIndex('info.orthant');
     const text = output('info info.orthant');
     expect(text).toMatch(/^rows +3,000$/m);
     expect(text).toMatch(/^codes +[\d.]+ kB +[\d.]+$/m);
@@ -264,7 +319,7 @@ describe('an index of a user', () => {
   });
 
   it('grows, shrinks and is tuned, and is replaced as a whole', () => {
-    output('build base.npy -o live.orthant -q');
+    copyIndex('live.orthant');
     expect(output('add live.orthant more.npy')).toBe(
       'live.orthant: 10 rows added from id 3000 on, 3,010 in all\n',
     );
@@ -299,7 +354,7 @@ describe('an index of a user', () => {
       'expected --id-field, since the index has ids',
     );
     expect(orthant('add named.orthant named.jsonl --id-field id').stderr).toContain(
-      'got row "0", ü in row 0, which',
+      'expected each id once, got "row \\"0\\", ü" again in row 0',
     );
     output('add named.orthant news.jsonl --id-field id -q');
     output('tune named.orthant -k 5 -q');
@@ -315,19 +370,59 @@ describe('an index of a user', () => {
     const graph = parse(output('graph named.orthant -k 1 --exact -q'));
     expect(graph.map(([name]) => name)).toEqual(names);
     expect(output('info named.orthant')).toContain('ids of yours');
-    // Who does not know the ids reads the index all the same.
-    const plain = VectorIndex.load(new Uint8Array(readFileSync(path.join(folder, 'named.orthant'))));
-    expect(plain.size).toBe(3000);
+    const index = VectorIndex.load<'string'>(
+      new Uint8Array(readFileSync(path.join(folder, 'named.orthant'))),
+    );
+    expect([index.idKind, index.size, index.rowOf(names[17])]).toEqual(['string', 3000, 17]);
+    // Of these rows alone, and of all others.
+    const some = names.filter((_, i) => i % 3 === 0);
+    writeFileSync(path.join(folder, 'some.txt'), `${some.join('\n')}\n`);
+    const isSome = new Set(some);
+    for (const [option, keeps] of [
+      ['--only', true],
+      ['--exclude', false],
+    ] as const) {
+      const { ids, distances } = index.searchBatch(queries, {
+        k: 3,
+        exact: true,
+        filter: (id) => isSome.has(id) === keeps,
+      });
+      const found = parse(
+        output(['search', 'named.orthant', 'queries.npy', '-k', '3', '--exact', option, 'some.txt']),
+      );
+      expect(found).toEqual(
+        Array.from(ids, (id, at) => [String(Math.floor(at / 3)), names[id], distances[at]]),
+      );
+    }
     await save('twice.jsonl', base.subarray(0, 48), DIMENSIONS, ['a', 'a']);
     const { status, stderr } = orthant('build twice.jsonl --id-field id -o twice.orthant -q');
     expect([status, stderr]).toEqual([
       1,
-      'orthant: twice.jsonl: expected each id once, got a again in row 1\n',
+      'orthant: twice.jsonl: expected each id once, got "a" again in row 1\n',
     ]);
   });
 
+  it('may have ids that are numbers, or whole numbers of 64 bits', async () => {
+    const rows = base.subarray(0, 30 * DIMENSIONS);
+    const large = Array.from({ length: 30 }, (_, i) => String(2n ** 60n + BigInt(i)));
+    await save('large.jsonl', rows, DIMENSIONS, large);
+    output('build large.jsonl --id-field id --id-kind bigint -o large.orthant -q');
+    const bytes = new Uint8Array(readFileSync(path.join(folder, 'large.orthant')));
+    expect(VectorIndex.load<'bigint'>(bytes).rowOf(2n ** 60n + 7n)).toBe(7);
+    output(['remove', 'large.orthant', large[7]]);
+    const left = parse(output('search large.orthant base.npy -k 1 --exact -q'))
+      .slice(0, 30)
+      .map(([, id]) => id);
+    expect(left.filter((id, i) => id === large[i])).toHaveLength(29);
+    expect(left[7]).not.toBe(large[7]);
+    await save('words.jsonl', rows, DIMENSIONS, ['1e3', 'x', ...large.slice(2)]);
+    expect(orthant('build words.jsonl --id-field id --id-kind number -o words.orthant -q').stderr).toBe(
+      'orthant: words.jsonl: expected ids that are each a number, got "x" in row 1\n',
+    );
+  });
+
   it('is refused when it is damaged', () => {
-    output('build base.npy -o damaged.orthant -q');
+    copyIndex('damaged.orthant');
     const bytes = readFileSync(path.join(folder, 'damaged.orthant'));
     bytes[bytes.length >> 1] ^= 1;
     writeFileSync(path.join(folder, 'damaged.orthant'), bytes);
@@ -346,6 +441,38 @@ describe('join, graph and duplicates', () => {
     expect(parse(readFileSync(path.join(folder, 'parts.tsv'), 'utf8'))).toEqual(lines(exact(5), 5));
     const found = parse(readFileSync(path.join(folder, 'one.tsv'), 'utf8'));
     expect(recall(found, lines(exact(5), 5))).toBeGreaterThan(0.95);
+  });
+
+  it('join and search find all rows within a radius', () => {
+    const radius = 3;
+    const index = VectorIndex.load(new Uint8Array(readFileSync(path.join(folder, 'whole.orthant'))));
+    const { offsets, ids, distances } = index.searchRadiusBatch(queries, radius, { exact: true });
+    const truth = Array.from(offsets.subarray(0, 50), (from, query) =>
+      Array.from(ids.subarray(from, offsets[query + 1]), (id, at) => [
+        String(query),
+        String(id),
+        distances[from + at],
+      ]),
+    ).flat() as [string, string, number][];
+    expect(truth.length).toBeGreaterThan(500);
+    expect(new Set(Array.from(offsets, (end, i) => end - (offsets[i - 1] ?? 0))).size).toBeGreaterThan(5);
+    const flags = ['--radius', String(radius), '-q'];
+    output(['join', 'queries.npy', 'base.npy', '-o', 'near.tsv', '--exact', '--part-rows', '1100', ...flags]);
+    const parts = parse(readFileSync(path.join(folder, 'near.tsv'), 'utf8'));
+    const byId = (found: [string, string, number][]): string[] => found.map(String).sort();
+    expect(byId(parts)).toEqual(byId(truth));
+    for (let i = 1; i < parts.length; i++) {
+      const [[query, , far], [before, , near]] = [parts[i], parts[i - 1]];
+      expect(query !== before || near <= far).toBe(true);
+    }
+    expect(parse(output(['search', 'whole.orthant', 'queries.npy', '--exact', ...flags]))).toEqual(truth);
+    output(['join', 'queries.npy', 'whole.orthant', '-o', 'near.tsv', '--threads', '2', ...flags]);
+    const found = parse(readFileSync(path.join(folder, 'near.tsv'), 'utf8'));
+    expect(recall(found, truth)).toBeGreaterThan(0.93);
+    expect(orthant('join queries.npy base.npy -o near.ivecs --radius 1').stderr).toMatch(
+      /near\.ivecs: expected a name that ends in .tsv, .csv or .jsonl, since rows have any number of neighbors/,
+    );
+    expect(orthant('search whole.orthant queries.npy -k 3 --radius 1').status).toBe(2);
   });
 
   it('join goes on where it was killed, with the same answer', async () => {
@@ -381,7 +508,7 @@ describe('join, graph and duplicates', () => {
       readFileSync(path.join(folder, `${name}.tsv`), 'utf8'),
     );
     expect(killed === whole).toBe(true);
-    expect(readdirSync(folder).filter((name) => name.includes('.join'))).toEqual([]);
+    expect(readdirSync(folder).filter((name) => /(killed|whole).*\.join/.test(name))).toEqual([]);
   });
 
   it('graph finds the nearest other rows', () => {
@@ -389,7 +516,14 @@ describe('join, graph and duplicates', () => {
     const found = parse(output('graph base.npy -k 3 --exact'));
     expect(found.slice(0, 3).map(([, id]) => Number(id))).toEqual([...ids.subarray(1, 4)]);
     expect(found).toHaveLength(9000);
-    // Row by row also where the index has them cell by cell.
+    // Row by row also where the index has them cell by cell; or as they come.
+    const ordered = parse(output('graph whole.orthant -k 3 --threads 1 -q'));
+    expect(ordered.map(([row]) => Number(row))).toEqual(
+      Array.from({ length: 9000 }, (_, i) => Math.floor(i / 3)),
+    );
+    const unordered = parse(output('graph whole.orthant -k 3 --unordered -q'));
+    expect(unordered.map(([row]) => row)).not.toEqual(ordered.map(([row]) => row));
+    expect(unordered.map(String).sort()).toEqual(ordered.map(String).sort());
     output('graph base.npy -k 3 --recall 0.99 -o graph.ivecs -q');
     const words = new Int32Array(new Uint8Array(readFileSync(path.join(folder, 'graph.ivecs'))).buffer);
     let hits = 0;
@@ -415,6 +549,15 @@ describe('join, graph and duplicates', () => {
     await save('twins.jsonl', rows, DIMENSIONS, names);
     expect(output('duplicates twins.npy --radius 0.1')).toBe('3\t20\t150\n100\t199\n');
     expect(output('duplicates twins.jsonl --id-field id --radius 0.1')).toBe('n3\tn20\tn150\nn100\tn199\n');
+    const pairs = parse(output('duplicates twins.npy --radius 0.1 --pairs --threads 1'));
+    expect(pairs.map(([a, b]) => [a, b]).sort()).toEqual(
+      [
+        ['100', '199'],
+        ['20', '150'],
+        ['3', '20'],
+        ['3', '150'],
+      ].sort(),
+    );
     const rest = output('duplicates twins.npy --radius 0.1 --rest').trimEnd().split('\n');
     expect(rest).toHaveLength(197);
     expect(rest).not.toContain('150');

@@ -6,12 +6,14 @@ import { gzipSync } from 'node:zlib';
 import h5wasm from 'h5wasm/node';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { RandomGenerator } from '../src/index.js';
 import {
   createVectors,
   FileFormatError,
   type OpenOptions,
   openVectors,
   readAllVectors,
+  shortest,
   type VectorPage,
 } from '../src/node/index.js';
 
@@ -322,6 +324,31 @@ describe('a file that is written', () => {
     await writer.write({ vectors: expected, rows: ROWS });
     await writer.finish();
     expect(readFileSync(file).equals(readFileSync(`${numpy}f4.npy`))).toBe(true);
+  });
+
+  it('writes the shortest decimal of a float, as JavaScript writes numbers', () => {
+    const float = new Float32Array(1);
+    const word = new Uint32Array(float.buffer);
+    const random = new RandomGenerator(0);
+    for (let i = 0; i < 50_000; i++) {
+      if (i % 2 === 0) word[0] = random.integer(2 ** 32);
+      else float[0] = random.normal() * 10 ** (random.integer(14) - 7);
+      const [value] = float;
+      if (!(Math.abs(value) <= 1e16)) continue;
+      const text = shortest(value);
+      const digits = [1, 2, 3, 4, 5, 6, 7, 8, 9].find(
+        (count) => Math.fround(Number(value.toPrecision(count))) === value,
+      );
+      const oracle = Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(digits)));
+      if (Math.fround(Number(text)) !== value || text.length > oracle.length || String(Number(text)) !== text)
+        expect([value, text]).toEqual([value, oracle]);
+    }
+    expect([0.5, -0.001, 1.25e-7, 16777217.5].map(Math.fround).map(shortest)).toEqual([
+      '0.5',
+      '-0.001',
+      '1.25e-7',
+      '16777218',
+    ]);
   });
 
   it('keeps every float in texts', async () => {

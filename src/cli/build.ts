@@ -1,6 +1,6 @@
-import { type Metric, VectorIndex } from '../index.js';
+import { type Metric, type Progress, VectorIndex } from '../index.js';
 import { readAllVectors } from '../node/index.js';
-import { checkDistinct } from './ids.js';
+import { type AnyIndex, addPage, ID_KINDS, idOfKind, idsIn } from './ids.js';
 import {
   checkSame,
   type InputOptions,
@@ -8,10 +8,10 @@ import {
   loadIndex,
   metricOf,
   openInput,
-  readBytes,
   saveIndex,
 } from './inputs.js';
 import { type Command, Option } from './packages.js';
+import type { Answering } from './searchers.js';
 import { count, integer, Meter, number, print, say, shortBytes, shortTime, UsageError } from './terminal.js';
 
 export interface Common {
@@ -29,6 +29,7 @@ interface BuildFlags extends Common, InputOptions {
   recall?: number;
   k: number;
   maxBytes?: number;
+  idKind: (typeof ID_KINDS)[number];
 }
 
 export function metricOption(): Option {
@@ -54,36 +55,37 @@ export function defineBuild(program: Command): void {
     )
     .option('--recall <recall>', 'also tune for this recall', number(0, 1))
     .option('-k <k>', 'neighbors to tune for', integer(1), 10)
-    .option('--max-bytes <bytes>', 'most memory that the index may take', integer(1, 2 ** 32));
+    .option('--max-bytes <bytes>', 'most memory that the index may take', integer(1, 2 ** 32))
+    .addOption(
+      new Option('--id-kind <kind>', 'what the ids of --id-field are').choices(ID_KINDS).default('string'),
+    );
   inputOptions(command)
     .addHelpText('after', '\nExample:\n  $ orthant build base.npy -o base.orthant --metric cosine')
     .action(async (path: string, flags: BuildFlags) => {
       const source = await openInput(path, flags);
       try {
         const metric = metricOf(source, flags.metric);
-        const index = new VectorIndex({
+        const index: AnyIndex = new VectorIndex({
           dimensions: source.dimensions,
           metric,
           storage: flags.storage,
           seed: flags.seed,
           ...(flags.maxBytes !== undefined && { maxBytes: flags.maxBytes }),
+          ...(source.hasIds && { ids: flags.idKind }),
         });
-        const ids: string[] = [];
         const reading = new Meter('read', source.rows, flags);
         for await (const page of source.pages()) {
-          index.add(page.vectors);
-          for (const id of page.ids ?? []) ids.push(id);
+          addPage(index, page, path);
           reading.update(page.first + page.rows);
         }
         reading.stop();
-        checkDistinct(path, ids);
         if (index.size === 0) throw new Error(`${path}: expected at least 1 row, got 0`);
         const started = performance.now();
         await buildWithMeter(index, { cells: flags.cells, training: flags.training }, flags);
         if (flags.recall !== undefined) index.tune({ recall: flags.recall, k: flags.k });
         else if (flags.k !== 10) index.tune({ k: flags.k });
         const buildMs = performance.now() - started;
-        const bytes = await saveIndex(source.hasIds ? { index, ids } : { index }, flags.out);
+        const bytes = await saveIndex(index, flags.out);
         const { rows, cells } = index.stats();
         if (flags.json) {
           const { dimensions } = index;
@@ -102,16 +104,16 @@ export function defineBuild(program: Command): void {
 
 /** Trains and tunes, with a bar for each part of it. */
 export async function buildWithMeter(
-  index: VectorIndex,
+  index: Answering,
   options: { cells?: number; training?: 'lloyd' | 'none' },
   flags: Common,
 ): Promise<void> {
   let phase = '';
   let meter: Meter | undefined;
-  await index.buildAsync({
+  const all = {
     ...options,
     sliceMs: 50,
-    onProgress: (progress) => {
+    onProgress: (progress: Progress) => {
       if (progress.phase !== phase) {
         meter?.stop();
         phase = progress.phase;
@@ -119,7 +121,8 @@ export async function buildWithMeter(
       }
       meter?.update(progress.done);
     },
-  });
+  };
+  await (index instanceof VectorIndex ? index.buildAsync(all) : index.build(all));
   meter?.stop();
 }
 
@@ -142,39 +145,40 @@ export function defineAdd(program: Command): void {
         vectors: string,
         flags: Common & InputOptions & { out?: string; build?: boolean },
       ) => {
-        const named = loadIndex(path);
-        const { index } = named;
+        const index = loadIndex(path);
         const source = await openInput(vectors, flags);
         try {
           checkSame(source, index.dimensions, path);
-          if (source.hasIds !== (named.ids !== undefined)) {
+          if (source.hasIds !== (index.idKind !== 'row')) {
             const wanted = source.hasIds
               ? 'no --id-field, since the index has no ids of yours'
               : '--id-field, since the index has ids of yours';
             throw new UsageError(`add: expected ${wanted}`);
           }
-          const taken = new Set(named.ids?.filter((_, row) => index.has(row)));
-          const ids: string[] = [];
           const meter = new Meter('add', source.rows, flags);
           let first: number | undefined;
           let added = 0;
           for await (const page of source.pages()) {
-            const id = index.add(page.vectors);
-            first ??= id;
-            for (const name of page.ids ?? []) ids.push(name);
+            const row = addPage(index, page, vectors);
+            first ??= row;
             added += page.rows;
             meter.update(added);
           }
           meter.stop();
-          checkDistinct(vectors, ids, taken);
           if (flags.build) await buildWithMeter(index, {}, flags);
-          if (named.ids && first !== undefined) named.ids = [...named.ids.slice(0, first), ...ids];
-          const bytes = await saveIndex(named, flags.out ?? path);
-          const result = { index: flags.out ?? path, added, firstId: first ?? null, rows: index.size, bytes };
+          const bytes = await saveIndex(index, flags.out ?? path);
+          const result = {
+            index: flags.out ?? path,
+            added,
+            firstRow: first ?? null,
+            rows: index.size,
+            bytes,
+          };
+          const from = source.hasIds ? '' : ` from id ${first ?? '-'} on`;
           await print(
             flags.json
               ? `${JSON.stringify(result)}\n`
-              : `${result.index}: ${count(added)} rows added from id ${first ?? '-'} on, ${count(index.size)} in all\n`,
+              : `${result.index}: ${count(added)} rows added${from}, ${count(index.size)} in all\n`,
           );
         } finally {
           await source.close();
@@ -190,32 +194,27 @@ export function defineRemove(program: Command): void {
     .description('Removes rows by their ids. The snapshot is replaced when all is done.')
     .argument('<index>', 'a snapshot')
     .argument('[ids...]', 'ids of rows')
-    .option('--ids <file>', 'a text file with ids, apart by spaces or lines')
+    .option('--ids <file>', 'a text file with ids, a line each')
     .option('-o, --out <index>', 'another file for the new snapshot')
     .addHelpText('after', '\nExample:\n  $ orthant remove base.orthant 3 17')
     .action(async (path: string, given: string[], flags: Common & { ids?: string; out?: string }) => {
-      const texts = [...given];
-      if (flags.ids !== undefined) {
-        texts.push(
-          ...new TextDecoder()
-            .decode(readBytes(flags.ids))
-            .split(/\s+/)
-            .filter((text) => text !== ''),
-        );
+      if (given.length === 0 && flags.ids === undefined) {
+        throw new UsageError('remove: expected ids, or --ids with a file of them');
       }
-      if (texts.length === 0) throw new UsageError('remove: expected ids, or --ids with a file of them');
-      const named = loadIndex(path);
-      const { index } = named;
-      const rows = new Map(named.ids?.map((id, row) => [id, row]));
+      const index = loadIndex(path);
+      const texts = flags.ids === undefined ? given : [...given, ...idsIn(index.idKind, flags.ids)];
       const ids = texts.map((text) => {
-        const row = rows.get(text);
-        if (row !== undefined) return row;
-        if (named.ids) throw new Error(`ids: expected ids of the index, got ${JSON.stringify(text)}`);
-        if (/^\d+$/.test(text)) return Number(text);
-        throw new UsageError(`ids: expected whole numbers, got ${JSON.stringify(text)}`);
+        const id = idOfKind(index.idKind, text);
+        if (index.idKind === 'row' && id === undefined) {
+          throw new UsageError(`ids: expected whole numbers, got ${JSON.stringify(text)}`);
+        }
+        if (index.idKind !== 'row' && (id === undefined || !index.has(id))) {
+          throw new Error(`ids: expected ids of the index, got ${JSON.stringify(text)}`);
+        }
+        return id;
       });
       const removed = index.remove(ids);
-      const bytes = await saveIndex(named, flags.out ?? path);
+      const bytes = await saveIndex(index, flags.out ?? path);
       const result = { index: flags.out ?? path, removed, rows: index.size, bytes };
       if (removed < ids.length) say(`${count(ids.length - removed)} were gone already`, flags);
       await print(
@@ -249,8 +248,7 @@ export function defineTune(program: Command): void {
         flags: Common &
           InputOptions & { recall?: number; k: number; most: number; out?: string; dryRun?: boolean },
       ) => {
-        const named = loadIndex(path);
-        const { index } = named;
+        const index = loadIndex(path);
         const sample = queries === undefined ? undefined : await firstRows(queries, flags, flags.most);
         if (sample) checkSame(sample.source, index.dimensions, path);
         const report = await index.tuneAsync({
@@ -258,7 +256,7 @@ export function defineTune(program: Command): void {
           ...(flags.recall !== undefined && { recall: flags.recall }),
           ...(sample && { queries: sample.vectors }),
         });
-        if (!flags.dryRun) await saveIndex(named, flags.out ?? path);
+        if (!flags.dryRun) await saveIndex(index, flags.out ?? path);
         if (flags.json) {
           const { k, sample: measured, source, settings } = report;
           await print(`${JSON.stringify({ k, sample: measured, source, settings })}\n`);

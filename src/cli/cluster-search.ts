@@ -118,8 +118,7 @@ async function write(
   let done = 0;
   await filled(sink, async () => {
     for await (const page of pages) {
-      const widest = flags.radius === undefined ? flags.k : page.counts.reduce((a, b) => Math.max(a, b), 1);
-      await sink.write(asMatrix(page, widest), nameOf(page), (id) => id);
+      await sink.write(listsOf(page), nameOf(page), (id) => id);
       for (const digest of page.missing) missing.add(digest);
       done += page.rows.length;
       meter.update(done);
@@ -131,20 +130,11 @@ async function write(
     process.stderr.write(`partial: segment ${digest.slice(0, 12)} did not answer in time\n`);
 }
 
-/** A page's lists with places up to `width` for each row. */
-function asMatrix({ rows, counts, ids, distances }: ClusterPage, width: number) {
-  const matrix = {
-    ids: new Float64Array(rows.length * width).fill(-1),
-    distances: new Float32Array(rows.length * width).fill(Number.POSITIVE_INFINITY),
-    counts,
-  };
-  let at = 0;
-  counts.forEach((filled, i) => {
-    matrix.ids.set(ids.subarray(at, at + filled), i * width);
-    matrix.distances.set(distances.subarray(at, at + filled), i * width);
-    at += filled;
-  });
-  return matrix;
+/** A page's lists, by where they begin. */
+function listsOf({ counts, ids, distances }: ClusterPage) {
+  const offsets = new Uint32Array(counts.length + 1);
+  for (let i = 0; i < counts.length; i++) offsets[i + 1] = offsets[i] + counts[i];
+  return { offsets, ids, distances };
 }
 
 /** Names of the rows that are under way: a source is ahead of its answers by some blocks. */

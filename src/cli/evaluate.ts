@@ -1,10 +1,11 @@
 import { exactSearchBatch, type Metric, RandomGenerator, VectorIndex } from '../index.js';
-import { formatOf, readAllVectors } from '../node/index.js';
+import { formatOf, type VectorSource } from '../node/index.js';
+import { type Answers, merged, noAnswers, packed } from './answers.js';
 import { buildWithMeter, type Common, firstRows, metricOption } from './build.js';
 import { checkSame, type InputOptions, inputOptions, metricOf, openInput } from './inputs.js';
 import type { Command } from './packages.js';
 import { checkPlot, type Point, plot } from './plot.js';
-import { PureJavaScript, unitRows } from './pure-javascript.js';
+import { PureJavaScript } from './pure-javascript.js';
 import {
   count,
   integer,
@@ -18,10 +19,13 @@ import {
   UsageError,
 } from './terminal.js';
 
-/** What is measured, all of it in memory. */
+/** What is measured. Of the base only the index that is built is in memory, and a page. */
 interface Task {
   name: string;
-  base: Float32Array;
+  /** All rows, once. */
+  pages: AsyncIterable<Float32Array>;
+  /** How many they are, where that is known before they were read. */
+  rows?: number;
   queries: Float32Array;
   dimensions: number;
   metric: Metric;
@@ -45,6 +49,8 @@ const TABLE_RECALLS: readonly number[] = [0.9, 0.95, 0.99];
 const CURVE_RECALLS: readonly number[] = [0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995];
 /** A method is measured for so long, at least one query and at most all. */
 const MEASURE_MS = 1000;
+/** Floats of a page of vectors that were made. */
+const PAGE_FLOATS = 2 ** 20;
 
 interface EvaluateFlags extends Common, InputOptions {
   k: number;
@@ -64,7 +70,7 @@ export function defineEval(program: Command): void {
         'beside exact search and pure JavaScript, all on one thread. An .hdf5 file of the ann-benchmarks has base, queries and\n' +
         'true neighbors in one: give it alone.',
     )
-    .argument('<base>', 'a file of vectors that fits into memory')
+    .argument('<base>', 'a file of vectors; their index must fit into memory')
     .argument('[queries]', 'a file of queries that are no rows of the base')
     .option('-k <k>', 'neighbors a query', integer(1, 65536), 10)
     .option('--recall <recall>', 'a recall to measure at; default 0.9, 0.95 and 0.99', number(0, 1))
@@ -84,13 +90,11 @@ export function defineEval(program: Command): void {
         checkSame(queries.source, source.dimensions, basePath);
         if (queries.rows === 0) throw new Error(`${queriesPath}: expected at least 1 query, got 0`);
         const metric = metricOf(source, flags.metric);
-        const meter = new Meter('read', source.rows, flags);
-        const { vectors } = await readAllVectors(source, { onRows: (rows) => meter.update(rows) });
-        meter.stop();
         const { k } = flags;
         const task: Task = {
           name: basePath,
-          base: vectors,
+          pages: vectorsOf(source),
+          ...(source.rows !== undefined && { rows: source.rows }),
           queries: queries.vectors,
           dimensions: source.dimensions,
           metric,
@@ -159,7 +163,8 @@ export function defineBench(program: Command): void {
       }
       const task: Task = {
         name: `${count(rows)} vectors of ${dimensions} dimensions around ${count(clusters)} centres`,
-        base: all.subarray(0, rows * dimensions),
+        pages: pagesOf(all.subarray(0, rows * dimensions), dimensions),
+        rows,
         queries: all.subarray(rows * dimensions),
         dimensions,
         metric: flags.metric ?? 'euclidean',
@@ -198,9 +203,8 @@ async function readTruth(
 }
 
 async function report(task: Task, flags: Common & { recall?: number; plot?: string }): Promise<void> {
-  const { measured, curve } = await evaluate(task, flags);
-  const { base, dimensions, metric, k, queries } = task;
-  const rows = base.length / dimensions;
+  const { rows, measured, curve } = await evaluate(task, flags);
+  const { dimensions, metric, k, queries } = task;
   const about = { data: task.name, rows, dimensions, metric, k, queries: queries.length / dimensions };
   if (flags.json) {
     const points = curve.length > 0 ? { curve } : {};
@@ -225,35 +229,80 @@ async function report(task: Task, flags: Common & { recall?: number; plot?: stri
   }
 }
 
+async function* vectorsOf(source: VectorSource): AsyncGenerator<Float32Array> {
+  for await (const { vectors } of source.pages()) yield vectors;
+}
+
+async function* pagesOf(vectors: Float32Array, dimensions: number): AsyncGenerator<Float32Array> {
+  const floats = Math.max(1, Math.floor(PAGE_FLOATS / dimensions)) * dimensions;
+  for (let at = 0; at < vectors.length; at += floats) yield vectors.subarray(at, at + floats);
+}
+
+/** What one pass over the base gives: an index of it, not built, and exact search in two ways. */
+interface Pass {
+  index: VectorIndex;
+  addMs: number;
+  exact: Answers;
+  exactQps: number;
+  /** Of the first queries only, where each is slow. */
+  pure: Answers;
+  pureQps: number;
+}
+
+async function readBase(task: Task, flags: Common): Promise<Pass> {
+  const { dimensions, metric, k, queries, rows } = task;
+  const count = queries.length / dimensions;
+  const index = new VectorIndex({ dimensions, metric });
+  const meter = new Meter('read, and search exactly', rows, flags);
+  const javascript = new PureJavaScript(dimensions, metric, k);
+  let [addMs, exactMs, pureMs] = [0, 0, 0];
+  let exact = noAnswers(count);
+  let pure: Answers | undefined;
+  for await (const page of task.pages) {
+    const first = index.size;
+    const pageRows = page.length / dimensions;
+    const start = performance.now();
+    index.add(page);
+    const added = performance.now();
+    addMs += added - start;
+    const found = packed(exactSearchBatch(page, queries, { dimensions, k, metric }));
+    exactMs += performance.now() - added;
+    exact = merged(exact, found, first, k);
+
+    // How much of a second this page is worth; each query that is asked is asked on every page.
+    const share = MEASURE_MS * Math.min(1, pageRows / (rows ?? 64 * pageRows));
+    const before = pure && pure.offsets.length - 1;
+    const { answers, msPerQuery } = javascript.search(page, queries, before ?? 1, before ?? count, share);
+    pureMs += msPerQuery;
+    pure = merged(pure ?? noAnswers(answers.offsets.length - 1), answers, first, k);
+    meter.update(index.size);
+    // Lets signals through.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  meter.stop();
+  if (index.size === 0) throw new Error(`${task.name}: expected at least 1 row, got 0`);
+  const exactQps = count / (exactMs / 1000);
+  return { index, addMs, exact, exactQps, pure: pure as Answers, pureQps: 1000 / pureMs };
+}
+
 /** Builds, tunes and measures. */
 async function evaluate(
   task: Task,
   flags: Common & { recall?: number; plot?: string },
-): Promise<{ measured: Measured[]; curve: Point[] }> {
-  const { base, dimensions, metric, k } = task;
+): Promise<{ rows: number; measured: Measured[]; curve: Point[] }> {
+  const { dimensions, k } = task;
   const queries = Array.from({ length: task.queries.length / dimensions }, (_, i) =>
     task.queries.subarray(i * dimensions, (i + 1) * dimensions),
   );
-
-  say('exact search', flags);
-  const started = performance.now();
-  const exact = exactSearchBatch(base, task.queries, { dimensions, k, metric });
-  const exactQps = queries.length / ((performance.now() - started) / 1000);
-  const truth = truthOf(task, exact.ids, queries.length);
-
-  say('pure JavaScript', flags);
-  const javascript = new PureJavaScript(base, dimensions, metric, k);
-  const asked = metric === 'cosine' ? unitRows(task.queries, dimensions) : task.queries;
-  const pure = measure(queries.length, truth, k, (i) =>
-    javascript.search(asked.subarray(i * dimensions, (i + 1) * dimensions)),
-  );
+  const { index, addMs, exact, exactQps, pure, pureQps } = await readBase(task, flags);
+  const rows = index.size;
+  const baseBytes = 4 * dimensions * rows;
+  const truth = truthOf(task, exact);
 
   const buildStart = performance.now();
-  const index = new VectorIndex({ dimensions, metric });
-  index.add(base);
   await buildWithMeter(index, {}, flags);
   if (k !== 10) index.tune({ k });
-  const buildMs = performance.now() - buildStart;
+  const buildMs = addMs + performance.now() - buildStart;
   const bytes = index.memoryUsage().total;
 
   const at = (recall: number): { recall: number; qps: number } => {
@@ -270,15 +319,9 @@ async function evaluate(
     tuneFor(target);
     measured.push({ method: 'orthant', target, ...at(target), buildMs, bytes });
   }
-  measured.push({
-    method: 'exact search',
-    target: null,
-    recall: recallOf(exact.ids, truth, queries.length, k),
-    qps: exactQps,
-    buildMs: 0,
-    bytes: base.byteLength,
-  });
-  measured.push({ method: 'pure JavaScript', target: null, ...pure, buildMs: 0, bytes: base.byteLength });
+  const beside = { target: null, buildMs: 0, bytes: baseBytes };
+  measured.push({ method: 'exact search', recall: recallOf(exact, truth), qps: exactQps, ...beside });
+  measured.push({ method: 'pure JavaScript', recall: recallOf(pure, truth), qps: pureQps, ...beside });
 
   const curve: Point[] = [];
   if (flags.plot !== undefined) {
@@ -287,16 +330,15 @@ async function evaluate(
       curve.push({ method: 'orthant', ...at(target) });
     }
   }
-  return { measured, curve };
+  return { rows, measured, curve };
 }
 
 /** The ids of the k true neighbors of each query. */
-function truthOf(task: Task, exact: Uint32Array, queries: number): Set<number>[] {
-  const { truth, k } = task;
-  return Array.from({ length: queries }, (_, i) => {
+function truthOf({ truth, k }: Task, exact: Answers): Set<number>[] {
+  return Array.from(exact.offsets.subarray(1), (end, i) => {
     const ids = truth
       ? truth.ids.subarray(i * truth.width, i * truth.width + k)
-      : exact.subarray(i * k, (i + 1) * k);
+      : exact.ids.subarray(exact.offsets[i], end);
     return new Set<number>(ids as ArrayLike<number> as number[]);
   });
 }
@@ -326,12 +368,13 @@ function measure(
   return { recall: wanted === 0 ? 1 : found / wanted, qps: asked / (spent / 1000) };
 }
 
-function recallOf(ids: Uint32Array, truth: Set<number>[], queries: number, k: number): number {
+/** Of the queries that were asked: the share of their true neighbors. */
+function recallOf({ offsets, ids }: Answers, truth: Set<number>[]): number {
   let found = 0;
   let wanted = 0;
-  for (let i = 0; i < queries; i++) {
-    for (const id of ids.subarray(i * k, (i + 1) * k)) if (truth[i].has(id)) found++;
-    wanted += Math.min(k, truth[i].size);
+  for (let i = 0; i + 1 < offsets.length; i++) {
+    for (const id of ids.subarray(offsets[i], offsets[i + 1])) if (truth[i].has(id)) found++;
+    wanted += truth[i].size;
   }
   return wanted === 0 ? 1 : found / wanted;
 }

@@ -1,48 +1,68 @@
-import { type Metric, type NeighborsBatch, VectorIndex } from '../index.js';
-import { FileReplacement } from '../node/index.js';
+import { closeSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { type Metric, type NeighborPage, VectorIndex } from '../index.js';
+import { FileReplacement, shortest } from '../node/index.js';
+import { packed } from './answers.js';
 import { buildWithMeter, type Common, metricOption } from './build.js';
-import { type InputOptions, inputOptions, loadIndex, metricOf, openInput } from './inputs.js';
-import { openSink } from './neighbors.js';
+import { type AnyIndex, addPage } from './ids.js';
+import { type InputOptions, inputOptions, metricOf, openInput } from './inputs.js';
+import { checkSink, field, openSink } from './neighbors.js';
 import type { Command } from './packages.js';
 import { filled } from './search.js';
+import { type Opened, onThreads, openSnapshot, threadsFor } from './searchers.js';
 import { count, integer, Meter, number, print, say, UsageError, whileWriting } from './terminal.js';
 
 /** Rows that are written at a time. */
 const PAGE_ROWS = 4096;
 
-interface GraphFlags extends Common, InputOptions {
-  k: number;
+interface SelfFlags extends Common, InputOptions {
   recall: number;
   exact?: boolean;
   metric?: Metric;
+  threads?: number;
   out?: string;
 }
 
-/** An index of the rows of a file, or the one that a snapshot holds; names where the rows have ids of their own. */
-async function indexOf(path: string, flags: GraphFlags): Promise<{ index: VectorIndex; names?: string[] }> {
-  if (/\.orthant$/i.test(path)) {
+/** An index of the rows of a file, or the one that a snapshot holds. */
+async function indexOf(
+  file: string,
+  flags: SelfFlags,
+  look: (index: AnyIndex) => void = () => {},
+): Promise<Opened> {
+  const threads = threadsFor(flags.threads);
+  if (/\.orthant$/i.test(file)) {
     if (flags.metric !== undefined)
       throw new UsageError('expected no --metric, since a snapshot has its own');
-    const { index, ids } = loadIndex(path);
-    return ids === undefined ? { index } : { index, names: ids };
+    return openSnapshot(file, threads, look);
   }
-  const source = await openInput(path, flags);
+  const source = await openInput(file, flags);
   try {
     const metric = metricOf(source, flags.metric);
-    const index = new VectorIndex({ dimensions: source.dimensions, metric });
-    const names: string[] = [];
+    const { dimensions, hasIds } = source;
+    const rows: AnyIndex = new VectorIndex({ dimensions, metric, ...(hasIds && { ids: 'string' as const }) });
     const meter = new Meter('read', source.rows, flags);
     for await (const page of source.pages()) {
-      index.add(page.vectors);
-      for (const id of page.ids ?? []) names.push(id);
-      meter.update(index.size);
+      addPage(rows, page, file);
+      meter.update(rows.size);
     }
     meter.stop();
-    if (!flags.exact) await buildWithMeter(index, {}, flags);
-    return source.hasIds ? { index, names } : { index };
+    look(rows);
+    const opened = await onThreads(rows, threads);
+    if (!flags.exact) await buildWithMeter(opened.index, {}, flags);
+    return opened;
   } finally {
     await source.close();
   }
+}
+
+function selfOptions(command: Command): Command {
+  return inputOptions(
+    command
+      .option('--exact', 'compare all rows')
+      .addOption(metricOption())
+      .option('--threads <threads>', 'threads that search; default: all of the machine', integer(1, 256)),
+  );
 }
 
 export function defineGraph(program: Command): void {
@@ -50,42 +70,128 @@ export function defineGraph(program: Command): void {
     .command('graph')
     .summary('the nearest other rows of every row')
     .description(
-      'Finds the k nearest other rows of every row of a file or a snapshot. Output as that of search.',
+      'Finds the k nearest other rows of every row of a file or a snapshot. Output as that of search, row by row. Until all\n' +
+        'are found they wait in a temporary file; with --unordered each is written as it is found, cell by cell.',
     )
     .argument('<rows>', 'a file of vectors, or a snapshot (.orthant)')
     .option('-k <k>', 'neighbors a row', integer(1), 10)
     .option('--recall <recall>', 'share of the true neighbors that should be found', number(0, 1), 0.95)
-    .option('--exact', 'compare all rows')
-    .addOption(metricOption())
+    .option('--unordered', 'rows in the order of the index')
     .option('-o, --out <file>', 'a .tsv, .csv or .jsonl file, or a matrix of ids: .ivecs, .ibin');
-  inputOptions(command)
+  selfOptions(command)
     .addHelpText('after', '\nExample:\n  $ orthant graph base.npy -k 5 -o graph.ivecs')
-    .action(async (path: string, flags: GraphFlags) => {
-      const { index, names } = await indexOf(path, flags);
-      await whileWriting(async () => {
-        const sink = await openSink(flags.out, flags.k, flags);
+    .action(async (file: string, flags: SelfFlags & { k: number; unordered?: boolean }) => {
+      const { k, out, recall, exact, unordered } = flags;
+      if (out !== undefined && /vecs|bin/.test(checkSink(out, k)) && unordered) {
+        throw new UsageError('graph: expected no --unordered with a matrix, whose rows have no names');
+      }
+      const { index, name } = await indexOf(file, flags);
+      const write = async (): Promise<void> => {
+        const sink = await openSink(out, k, flags);
         await filled(sink, async () => {
-          const nameOf = (id: number): string | number => names?.[id] ?? id;
-          const { rows, ...all } = await graphOf(index, flags);
-          // The index gives them cell by cell; whoever reads a file expects them row by row.
-          const order = Uint32Array.from(rows, (_, i) => i).sort((a, b) => rows[a] - rows[b]);
-          const { k } = flags;
-          for (let first = 0; first < order.length; first += PAGE_ROWS) {
-            const some = order.subarray(first, first + PAGE_ROWS);
-            const page = {
-              ids: new Uint32Array(some.length * k),
-              distances: new Float32Array(some.length * k),
-              counts: Uint32Array.from(some, (i) => all.counts[i]),
-            };
-            some.forEach((i, to) => {
-              page.ids.set(all.ids.subarray(i * k, (i + 1) * k), to * k);
-              page.distances.set(all.distances.subarray(i * k, (i + 1) * k), to * k);
-            });
-            await sink.write(page, (row) => nameOf(rows[some[row]]), nameOf);
+          const put = ({ rows, ...page }: NeighborPage): Promise<void> =>
+            sink.write(packed(page), (row) => name(rows[row]), name);
+          const spool = unordered ? undefined : new Spool(k, out);
+          try {
+            const meter = new Meter('graph', index.size, flags);
+            let done = 0;
+            for await (const page of index.neighborGraph({ k, recall, exact, sliceMs: 50 })) {
+              if (spool) spool.append(page);
+              else await put(page);
+              done += page.rows.length;
+              meter.update(done);
+            }
+            meter.stop();
+            for (const page of spool?.pages() ?? []) await put(page);
+          } finally {
+            spool?.close();
           }
         });
-      });
+      };
+      await whileWriting(write).finally(() => index.dispose());
     });
+}
+
+/**
+ * Pages of a graph that come cell by cell, and are wanted row by row: kept in a file without a name, which ends with the
+ * process. In memory it has 8 bytes a row.
+ */
+class Spool {
+  readonly #k: number;
+  readonly #file: number;
+  readonly #recordBytes: number;
+  /** The row of each record. */
+  #rows = new Uint32Array(1024);
+  #count = 0;
+
+  constructor(k: number, out: string | undefined) {
+    this.#k = k;
+    this.#recordBytes = 4 * (1 + 2 * k);
+    const folder = out === undefined ? tmpdir() : path.dirname(out);
+    const name = path.join(folder, `.orthant-graph.${process.pid}.tmp`);
+    this.#file = openSync(name, 'wx+');
+    unlinkSync(name);
+  }
+
+  append({ rows, ids, distances, counts }: NeighborPage): void {
+    const k = this.#k;
+    if (this.#count + rows.length > this.#rows.length) {
+      const more = new Uint32Array(2 * (this.#count + rows.length));
+      more.set(this.#rows.subarray(0, this.#count));
+      this.#rows = more;
+    }
+    this.#rows.set(rows, this.#count);
+    const words = new Uint32Array(rows.length * (1 + 2 * k));
+    const floats = new Float32Array(words.buffer);
+    for (let i = 0; i < rows.length; i++) {
+      const at = i * (1 + 2 * k);
+      words[at] = counts[i];
+      words.set(ids.subarray(i * k, (i + 1) * k), at + 1);
+      floats.set(distances.subarray(i * k, (i + 1) * k), at + 1 + k);
+    }
+    const bytes = new Uint8Array(words.buffer);
+    const start = this.#count * this.#recordBytes;
+    for (let done = 0; done < bytes.length; ) {
+      done += writeSync(this.#file, bytes, done, bytes.length - done, start + done);
+    }
+    this.#count += rows.length;
+  }
+
+  /** All of them, row by row. */
+  *pages(): Generator<NeighborPage> {
+    const k = this.#k;
+    const order = Uint32Array.from({ length: this.#count }, (_, i) => i);
+    order.sort((a, b) => this.#rows[a] - this.#rows[b]);
+    const bytes = new Uint8Array(this.#recordBytes);
+    const words = new Uint32Array(bytes.buffer);
+    const floats = new Float32Array(bytes.buffer);
+    for (let first = 0; first < order.length; first += PAGE_ROWS) {
+      const some = order.subarray(first, first + PAGE_ROWS);
+      const page = {
+        rows: some.map((record) => this.#rows[record]),
+        ids: new Uint32Array(some.length * k),
+        distances: new Float32Array(some.length * k),
+        counts: new Uint32Array(some.length),
+      };
+      some.forEach((record, i) => {
+        readSync(this.#file, bytes, 0, bytes.length, record * this.#recordBytes);
+        page.counts[i] = words[0];
+        page.ids.set(words.subarray(1, 1 + k), i * k);
+        page.distances.set(floats.subarray(1 + k), i * k);
+      });
+      yield page;
+    }
+  }
+
+  close(): void {
+    closeSync(this.#file);
+  }
+}
+
+interface DuplicatesFlags extends SelfFlags {
+  radius: number;
+  rest?: boolean;
+  pairs?: boolean;
 }
 
 export function defineDuplicates(program: Command): void {
@@ -93,113 +199,127 @@ export function defineDuplicates(program: Command): void {
     .command('duplicates')
     .summary('groups of rows that are nearly alike')
     .description(
-      'Groups rows that are nearly alike: of two rows within the radius of each other, one among the k nearest of the other,\n' +
-        'both are in one group, and so are all that hang together by such pairs. A line for each group of two rows and more:\n' +
-        'their ids, the least first. With --rest a line for each row to keep instead: the rows left when of each group only\n' +
-        'the first stays.',
+      'Groups rows that are nearly alike: two rows within the radius of each other are in one group, and so are all that\n' +
+        'hang together by such pairs. A line for each group of two rows and more: their ids, in the order of the rows. With\n' +
+        '--rest a line for each row to keep instead: the rows left when of each group only the first stays. With --pairs a line\n' +
+        'for each pair within the radius: two ids and their distance.',
     )
     .argument('<rows>', 'a file of vectors, or a snapshot (.orthant)')
     .requiredOption('-r, --radius <radius>', 'the largest distance between near-duplicates', number(-1e30))
-    .option('-k <k>', 'nearest rows of each row that are looked at', integer(1), 10)
-    .option('--recall <recall>', 'share of the true neighbors that should be found', number(0, 1), 0.99)
-    .option('--exact', 'compare all rows')
+    .option('--recall <recall>', 'share of the pairs that should be found', number(0, 1), 0.99)
     .option('--rest', 'print the rows to keep instead of the groups')
-    .addOption(metricOption())
+    .option('--pairs', 'print the pairs instead of the groups')
     .option('-o, --out <file>', 'a text file for the lines');
-  inputOptions(command)
+  selfOptions(command)
     .addHelpText('after', '\nExample:\n  $ orthant duplicates base.npy --radius 0.5')
-    .action(async (path: string, flags: GraphFlags & { radius: number; rest?: boolean }) => {
-      const { index, names } = await indexOf(path, flags);
-      const groups = await groupsOf(index, flags);
-      const nameOf = (id: number): string | number => names?.[id] ?? id;
-      await whileWriting(async () => {
-        const file = flags.out === undefined ? undefined : await FileReplacement.create(flags.out);
-        const write = (text: string): Promise<void> => (file ? file.write(text) : print(text));
-        const sink = { finish: async () => file?.finish(), abandon: async () => file?.abandon() };
-        await filled(sink as never, async () => {
-          if (flags.rest) {
-            const doubles = new Set(groups.flatMap((group) => group.slice(1)));
-            for (let id = 0, left = index.size; left > 0; id++) {
-              if (!index.has(id)) continue;
-              left--;
-              if (!doubles.has(id)) await write(`${nameOf(id)}\n`);
-            }
-          } else {
-            for (const group of groups) {
-              const text = flags.json
-                ? JSON.stringify({ ids: group.map(nameOf) })
-                : group.map(nameOf).join('\t');
-              await write(`${text}\n`);
-            }
-          }
-        });
+    .action(async (file: string, flags: DuplicatesFlags) => {
+      if (flags.rest && flags.pairs)
+        throw new UsageError('duplicates: expected either --rest or --pairs, got both');
+      let rows = new Uint32Array(0);
+      const opened = await indexOf(file, flags, (index) => {
+        if (flags.rest) rows = rowNumbers(index);
       });
-      const rows = groups.reduce((sum, group) => sum + group.length, 0);
-      say(
-        `${count(rows)} rows in ${count(groups.length)} groups; ${count(rows - groups.length)} are to spare`,
-        flags,
-      );
+      const work = async (): Promise<void> => {
+        const to = flags.out === undefined ? undefined : await FileReplacement.create(flags.out);
+        const sink = { finish: async () => to?.finish(), abandon: async () => to?.abandon() };
+        await filled(sink as never, async () => {
+          const text = new Lines((lines) => (to ? to.write(lines) : print(lines)));
+          if (flags.pairs) await writePairs(opened, flags, text);
+          else await writeGroups(opened, flags, text, rows);
+          await text.end();
+        });
+      };
+      await whileWriting(work).finally(() => opened.index.dispose());
     });
 }
 
-/** The whole k-NN graph of an index, in its order. */
-async function graphOf(
-  index: VectorIndex,
-  flags: GraphFlags,
-): Promise<NeighborsBatch & { rows: Uint32Array }> {
-  const { k, recall, exact } = flags;
-  const { size } = index;
-  const all = {
-    rows: new Uint32Array(size),
-    ids: new Uint32Array(size * k),
-    distances: new Float32Array(size * k),
-    counts: new Uint32Array(size),
-  };
-  const meter = new Meter('graph', size, flags);
-  let done = 0;
-  for await (const page of index.neighborGraph({ k, recall, ...(exact && { exact }), sliceMs: 50 })) {
-    all.rows.set(page.rows, done);
-    all.ids.set(page.ids, done * k);
-    all.distances.set(page.distances, done * k);
-    all.counts.set(page.counts, done);
-    done += page.rows.length;
-    meter.update(done);
-  }
-  meter.stop();
-  return all;
+/** The numbers of all rows. */
+function rowNumbers(index: AnyIndex): Uint32Array<ArrayBuffer> {
+  const rows = new Uint32Array(index.size);
+  let at = 0;
+  for (const id of index.userIds()) rows[at++] = index.rowOf(id) as number;
+  return rows;
 }
 
-/** The connected components of near pairs, by their least ids. */
-async function groupsOf(index: VectorIndex, flags: GraphFlags & { radius: number }): Promise<number[][]> {
-  const leaders = new Map<number, number>();
-  const leaderOf = (id: number): number => {
-    let leader = id;
-    for (let next = leaders.get(leader); next !== undefined && next !== leader; next = leaders.get(leader)) {
-      leader = next;
-    }
-    leaders.set(id, leader);
-    return leader;
-  };
+async function writePairs({ index, name }: Opened, flags: DuplicatesFlags, text: Lines): Promise<void> {
+  const { radius, recall, exact } = flags;
   const meter = new Meter('compare', index.size, flags);
-  const { k, recall, exact, radius } = flags;
-  let done = 0;
-  for await (const page of index.neighborGraph({ k, recall, ...(exact && { exact }), sliceMs: 50 })) {
-    for (let i = 0; i < page.rows.length; i++) {
-      for (let at = i * k; at < i * k + page.counts[i] && page.distances[at] <= radius; at++) {
-        const [a, b] = [leaderOf(page.rows[i]), leaderOf(page.ids[at])];
-        leaders.set(Math.max(a, b), Math.min(a, b));
-      }
+  const onProgress = ({ done }: { done: number }): void => meter.update(done);
+  let pairs = 0;
+  for await (const page of index.selfJoin({ radius, recall, exact, sliceMs: 50, onProgress })) {
+    for (let i = 0; i < page.a.length; i++) {
+      const ids = [name(page.a[i]), name(page.b[i])];
+      const distance = shortest(page.distances[i]);
+      await text.add(
+        flags.json
+          ? `{"ids":${JSON.stringify(ids)},"distance":${distance}}`
+          : `${ids.map((id) => field(id, '\t')).join('\t')}\t${distance}`,
+      );
     }
-    done += page.rows.length;
-    meter.update(done);
+    pairs += page.a.length;
   }
+  meter.update(index.size);
   meter.stop();
-  const groups = new Map<number, number[]>();
-  for (const id of [...leaders.keys()].sort((a, b) => a - b)) {
-    const leader = leaderOf(id);
-    const group = groups.get(leader);
-    if (group) group.push(id);
-    else groups.set(leader, [id]);
+  say(`${count(pairs)} pairs`, flags);
+}
+
+async function writeGroups(
+  { index, name }: Opened,
+  flags: DuplicatesFlags,
+  text: Lines,
+  rows: Uint32Array,
+): Promise<void> {
+  const { radius, recall, exact } = flags;
+  const meter = new Meter('compare', index.size, flags);
+  const onProgress = ({ done, total }: { done: number; total: number }): void =>
+    meter.update(Math.floor((done / Math.max(1, total)) * index.size));
+  let inGroups = 0;
+  let groups = 0;
+  /** A bit for each row that is not the first of its group. */
+  const spare = new Uint8Array(rows.length === 0 ? 0 : (rows[rows.length - 1] >>> 3) + 1);
+  for await (const page of index.duplicates({ radius, recall, exact, sliceMs: 50, onProgress })) {
+    for (let group = 0; group + 1 < page.offsets.length; group++) {
+      const ids = page.ids.subarray(page.offsets[group], page.offsets[group + 1]);
+      groups++;
+      inGroups += ids.length;
+      if (flags.rest) {
+        for (const id of ids.subarray(1)) spare[id >>> 3] |= 1 << (id & 7);
+        continue;
+      }
+      const names = Array.from(ids, name);
+      await text.add(
+        flags.json ? JSON.stringify({ ids: names }) : names.map((id) => field(id, '\t')).join('\t'),
+      );
+    }
   }
-  return [...groups.values()].filter((group) => group.length > 1).sort((a, b) => a[0] - b[0]);
+  meter.update(index.size);
+  meter.stop();
+  if (flags.rest) {
+    for (const row of rows) {
+      if ((spare[row >>> 3] >>> (row & 7)) & 1) continue;
+      await text.add(flags.json ? JSON.stringify(name(row)) : field(name(row), '\t'));
+    }
+  }
+  say(`${count(inGroups)} rows in ${count(groups)} groups; ${count(inGroups - groups)} are to spare`, flags);
+}
+
+/** Lines that are written many at a time. */
+class Lines {
+  readonly #write: (text: string) => Promise<void>;
+  #text = '';
+
+  constructor(write: (text: string) => Promise<void>) {
+    this.#write = write;
+  }
+
+  async add(line: string): Promise<void> {
+    this.#text += `${line}\n`;
+    if (this.#text.length > 2 ** 16) await this.end();
+  }
+
+  async end(): Promise<void> {
+    const text = this.#text;
+    this.#text = '';
+    if (text !== '') await this.#write(text);
+  }
 }

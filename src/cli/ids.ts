@@ -1,97 +1,89 @@
-/**
- * Ids of the user's own for the rows of an index: a section of the snapshot that readers who do not know it skip
- * (docs/snapshot-format.md). So index and ids are one file, and are replaced as one.
- */
+import type { IdKind, VectorIndex } from '../index.js';
+import type { VectorPage } from '../node/index.js';
+import { readBytes } from './inputs.js';
+import type { Name } from './neighbors.js';
 
-/** "ids" and a zero, as the word that it is in the file. */
-export const IDS_TAG = 0x00736469;
-const OPTIONAL = 1;
-const HEADER_BYTES = 64;
-const ENTRY_BYTES = 32;
+/** An index with ids of any kind. */
+// biome-ignore lint/suspicious/noExplicitAny: a file tells the kind only when it is read
+export type AnyIndex = VectorIndex<any>;
 
-/** A snapshot with ids: the id of row i is ids[i], empty where there is none. */
-export function withIds(snapshot: Uint8Array, ids: readonly string[]): Uint8Array {
-  const old = viewOf(snapshot);
-  const sections = old.getUint32(32, true);
-  const oldHeader = old.getUint32(36, true);
-  const header = roundUp(HEADER_BYTES + ENTRY_BYTES * (sections + 1));
-  const text = new TextEncoder().encode(JSON.stringify(ids));
-  const offset = roundUp(snapshot.length + header - oldHeader);
-  const bytes = new Uint8Array(offset + text.length);
-  bytes.set(snapshot.subarray(0, HEADER_BYTES + ENTRY_BYTES * sections));
-  bytes.set(snapshot.subarray(oldHeader), header);
-  bytes.set(text, offset);
-  const view = viewOf(bytes);
-  for (let i = 0; i < sections; i++) {
-    const at = HEADER_BYTES + ENTRY_BYTES * i + 8;
-    view.setBigUint64(at, view.getBigUint64(at, true) + BigInt(header - oldHeader), true);
-  }
-  const entry = HEADER_BYTES + ENTRY_BYTES * sections;
-  view.setUint32(entry, IDS_TAG, true);
-  view.setUint32(entry + 4, crc32c(text), true);
-  view.setBigUint64(entry + 8, BigInt(offset), true);
-  view.setBigUint64(entry + 16, BigInt(text.length), true);
-  view.setUint32(entry + 24, OPTIONAL, true);
-  view.setBigUint64(24, BigInt(bytes.length), true);
-  view.setUint32(32, sections + 1, true);
-  view.setUint32(36, header, true);
-  view.setUint32(60, 0, true);
-  view.setUint32(60, crc32c(bytes.subarray(0, header)), true);
-  return bytes;
+/** Kinds of ids that files may have. */
+export const ID_KINDS = ['string', 'bigint', 'number'] as const;
+
+/** A row's id as it is printed. */
+function printed(id: string | bigint | number | undefined): string | number {
+  return typeof id === 'bigint' ? String(id) : (id as string | number);
 }
 
-/** The ids of a snapshot that was found sound; undefined where it has none. */
-export function idsOf(snapshot: Uint8Array): string[] | undefined {
-  const view = viewOf(snapshot);
-  for (let i = 0; i < view.getUint32(32, true); i++) {
-    const at = HEADER_BYTES + ENTRY_BYTES * i;
-    if (view.getUint32(at, true) !== IDS_TAG) continue;
-    const offset = Number(view.getBigUint64(at + 8, true));
-    const text = snapshot.subarray(offset, offset + Number(view.getBigUint64(at + 16, true)));
-    if (crc32c(text) !== view.getUint32(at + 4, true))
-      throw new Error('expected sound ids, got a wrong checksum');
-    const ids = JSON.parse(new TextDecoder().decode(text));
-    if (!Array.isArray(ids) || !ids.every((id) => typeof id === 'string')) {
-      throw new Error('expected a list of texts as ids, got something else');
-    }
-    return ids;
-  }
-  return undefined;
+/** What the rows of an index are called, for as long as the index lives. */
+export function nameIn(index: AnyIndex): Name {
+  return index.idKind === 'row' ? (row) => row : (row) => printed(index.idOf(row));
 }
 
-/** Refuses ids that come twice, since a row could not be told by them. */
-export function checkDistinct(
-  path: string,
-  ids: readonly string[],
-  taken: ReadonlySet<string> = new Set(),
-): void {
-  const seen = new Set<string>();
-  for (let i = 0; i < ids.length; i++) {
-    if (taken.has(ids[i]))
-      throw new Error(`${path}: expected new ids, got ${ids[i]} in row ${i}, which is taken`);
-    if (seen.has(ids[i])) throw new Error(`${path}: expected each id once, got ${ids[i]} again in row ${i}`);
-    seen.add(ids[i]);
-  }
+/** The same, also when the index is gone. */
+export function copiedNames(index: AnyIndex): Name {
+  if (index.idKind === 'row') return (row) => row;
+  const names: (string | number)[] = [];
+  for (const id of index.userIds()) names[index.rowOf(id) as number] = printed(id);
+  return (row) => names[row];
 }
 
-function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+/** A text as an id of a kind; undefined where it is none. */
+export function idOfKind(kind: IdKind, text: string): string | bigint | number | undefined {
+  if (kind === 'string') return text;
+  if (kind === 'bigint') return /^-?\d+$/.test(text) ? BigInt(text) : undefined;
+  if (kind === 'row') return /^\d+$/.test(text) ? Number(text) : undefined;
+  const value = Number(text);
+  return text.trim() !== '' && Number.isFinite(value) ? value : undefined;
 }
 
-function roundUp(bytes: number): number {
-  return Math.ceil(bytes / 64) * 64;
-}
-
-let table: Uint32Array | undefined;
-
-/** CRC-32C, as of all sections: the reflected polynomial 82f63b78. */
-function crc32c(bytes: Uint8Array): number {
-  table ??= Uint32Array.from({ length: 256 }, (_, byte) => {
-    let word = byte;
-    for (let bit = 0; bit < 8; bit++) word = word & 1 ? 0x82f63b78 ^ (word >>> 1) : word >>> 1;
-    return word;
+/** The rows of the ids in a text file. */
+export function rowsOf(index: AnyIndex, path: string): number[] {
+  return idsIn(index.idKind, path).map((text) => {
+    const id = idOfKind(index.idKind, text);
+    const row = id === undefined ? undefined : index.rowOf(id);
+    if (row !== undefined) return row;
+    throw new Error(`${path}: expected ids of the index, got ${JSON.stringify(text)}`);
   });
-  let state = 0xffffffff;
-  for (let i = 0; i < bytes.length; i++) state = table[(state ^ bytes[i]) & 255] ^ (state >>> 8);
-  return (state ^ 0xffffffff) >>> 0;
+}
+
+/** The ids of a text file: lines where they are strings, which may have spaces, else also words. */
+export function idsIn(kind: IdKind, path: string): string[] {
+  const text = new TextDecoder().decode(readBytes(path));
+  return text.split(kind === 'string' ? /\r?\n/ : /\s+/).filter((id) => id !== '');
+}
+
+/** Adds a page of a file to an index; what is wrong with it is told by its place in the file. */
+export function addPage(index: AnyIndex, page: VectorPage, path: string): number {
+  const { vectors, first } = page;
+  const kind: IdKind = index.idKind;
+  const ids = page.ids?.map((text, i) => {
+    const id = idOfKind(kind, text);
+    if (id !== undefined) return id;
+    throw new Error(
+      `${path}: expected ids that are each a ${kind}, got ${JSON.stringify(text)} in row ${first + i}`,
+    );
+  });
+  try {
+    return index.add(vectors, ids);
+  } catch (error) {
+    const { code } = error as { code?: string };
+    if (code === 'ERR_DUPLICATE_ID' && ids) {
+      const seen = new Set();
+      const at = ids.findIndex((id) => index.has(id) || seen.size === seen.add(id).size);
+      throw new Error(
+        `${path}: expected each id once, got ${JSON.stringify(page.ids?.[at])} again in row ${first + at}`,
+        { cause: error },
+      );
+    }
+    throw inFile(error, path, first);
+  }
+}
+
+/** An error about a vector of a page, with the row's number in the file. */
+export function inFile(error: unknown, path: string, first: number): unknown {
+  const { code } = error as { code?: string };
+  if (!(error instanceof Error) || (code !== 'ERR_ZERO_VECTOR' && code !== 'ERR_NOT_FINITE')) return error;
+  const message = error.message.replace(/\brow (\d+)/, (_, row) => `row ${first + Number(row)}`);
+  return new Error(`${path}: ${message}`, { cause: error });
 }

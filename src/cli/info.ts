@@ -1,7 +1,7 @@
+import { statSync } from 'node:fs';
 import { formatOf } from '../node/index.js';
 import type { Common } from './build.js';
-import { IDS_TAG } from './ids.js';
-import { type InputOptions, inputOptions, openInput, readBytes } from './inputs.js';
+import { type InputOptions, inputOptions, openInput, readPart } from './inputs.js';
 import type { Command } from './packages.js';
 import { count, print, shortBytes, table } from './terminal.js';
 
@@ -24,9 +24,12 @@ const PARTS: Record<string, Record<number, string>> = {
     12: 'codes',
     13: 'second stage',
     14: 'norms of the second stage',
+    15: 'removed rows',
+    16: 'ids of yours',
   },
-  HyperplaneLsh: { 1: 'parameters', 2: 'hyperplanes', 3: 'rows', 4: 'keys' },
+  HyperplaneLsh: { 1: 'parameters', 2: 'hyperplanes', 3: 'rows', 4: 'keys', 5: 'removed rows' },
 };
+const ID_KINDS = ['row numbers', 'strings', 'numbers', 'bigints'];
 const METRICS = ['euclidean', 'cosine', 'inner-product'];
 const HEADER_BYTES = 64;
 const ENTRY_BYTES = 32;
@@ -104,43 +107,49 @@ export function defineInfo(program: Command): void {
         }
         return;
       }
-      const snapshot = read(path, readBytes(path));
+      const snapshot = read(path);
       await print(flags.json ? `${JSON.stringify(snapshot)}\n` : words(path, snapshot));
     });
 }
 
-function read(path: string, bytes: Uint8Array): Snapshot {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (bytes.length < HEADER_BYTES || MAGIC.some((byte, i) => bytes[i] !== byte)) {
+/** Reads the front of a snapshot, and the small parts that are told about. */
+function read(path: string): Snapshot {
+  const view = readPart(path, 0, HEADER_BYTES);
+  if (MAGIC.some((byte, i) => i >= view.byteLength || view.getUint8(i) !== byte)) {
     throw new Error(`${path}: expected a snapshot or a file of vectors, got other first bytes`);
   }
-  const word = (at: number): number => view.getUint32(at, true);
-  const long = (at: number): number => Number(view.getBigUint64(at, true));
-  const kind = KINDS[word(12) - 1] ?? `kind ${word(12)}`;
-  const sections = word(32);
-  if (long(24) !== bytes.length || HEADER_BYTES + ENTRY_BYTES * sections > bytes.length) {
-    throw new Error(`${path}: expected ${long(24)} bytes, got ${bytes.length}`);
+  if (view.byteLength < HEADER_BYTES) {
+    throw new Error(`${path}: expected a header of ${HEADER_BYTES} bytes, got ${view.byteLength}`);
   }
+  const bytes = statSync(path).size;
+  const kind = KINDS[view.getUint32(12, true) - 1] ?? `kind ${view.getUint32(12, true)}`;
+  const sections = view.getUint32(32, true);
+  const wanted = Number(view.getBigUint64(24, true));
+  if (wanted !== bytes || HEADER_BYTES + ENTRY_BYTES * sections > bytes) {
+    throw new Error(`${path}: expected ${wanted} bytes, got ${bytes}`);
+  }
+  const entries = readPart(path, HEADER_BYTES, ENTRY_BYTES * sections);
   const parts = Array.from({ length: sections }, (_, i): Part => {
-    const at = HEADER_BYTES + ENTRY_BYTES * i;
-    const tag = word(at);
+    const at = ENTRY_BYTES * i;
+    const tag = entries.getUint32(at, true);
     const part = {
       tag,
-      name: tag === IDS_TAG ? 'ids of yours' : (PARTS[kind]?.[tag] ?? `part ${tag}`),
-      offset: long(at + 8),
-      bytes: long(at + 16),
+      name: PARTS[kind]?.[tag] ?? `part ${tag}`,
+      offset: Number(entries.getBigUint64(at + 8, true)),
+      bytes: Number(entries.getBigUint64(at + 16, true)),
     };
-    if (part.offset + part.bytes > bytes.length) {
-      throw new Error(
-        `${path}: expected ${part.name} within ${bytes.length} bytes, got byte ${part.offset + part.bytes}`,
-      );
-    }
-    return part;
+    if (part.offset + part.bytes <= bytes) return part;
+    const got = `byte ${part.offset + part.bytes}`;
+    throw new Error(`${path}: expected ${part.name} within ${bytes} bytes, got ${got}`);
   });
-  const snapshot: Snapshot = { kind, formatVersion: word(8), bytes: bytes.length, about: {}, parts };
-  const at = parts.find(({ tag }) => tag === 1);
-  if (at === undefined || at.bytes < 64) return snapshot;
-  const parameter = (place: number): number => word(at.offset + place);
+  const viewOf = (tag: number): DataView | undefined => {
+    const part = parts.find((each) => each.tag === tag);
+    return part && readPart(path, part.offset, part.bytes);
+  };
+  const snapshot: Snapshot = { kind, formatVersion: view.getUint32(8, true), bytes, about: {}, parts };
+  const parameters = viewOf(1);
+  if (parameters === undefined || parameters.byteLength < 64) return snapshot;
+  const parameter = (place: number): number => parameters.getUint32(place, true);
   if (kind === 'VectorIndex') {
     snapshot.about = {
       rows: parameter(16),
@@ -148,24 +157,25 @@ function read(path: string, bytes: Uint8Array): Snapshot {
       metric: METRICS[parameter(4)] ?? parameter(4),
       storage: parameter(8) === 1 ? 'int8' : 'f32',
       cells: parameter(28),
+      ids: ID_KINDS[parameter(48)] ?? parameter(48),
     };
-    const slots = parts.find(({ tag }) => tag === 3);
+    const slots = viewOf(3);
     if (slots) {
-      const sizes = Array.from({ length: slots.bytes / 4 }, (_, i) => word(slots.offset + 4 * i));
+      const sizes = Array.from({ length: slots.byteLength >>> 2 }, (_, i) => slots.getUint32(4 * i, true));
       if (sizes.length > 0) snapshot.cells = histogram(sizes);
     }
-    const tuned = parts.find(({ tag }) => tag === 2);
+    const tuned = viewOf(2);
     if (tuned) {
-      snapshot.tuned = Array.from({ length: Math.floor(tuned.bytes / TUNED_BYTES) }, (_, i) => {
-        const place = tuned.offset + TUNED_BYTES * i;
-        const float = (offset: number): number => view.getFloat64(place + offset, true);
+      snapshot.tuned = Array.from({ length: Math.floor(tuned.byteLength / TUNED_BYTES) }, (_, i) => {
+        const place = TUNED_BYTES * i;
+        const float = (offset: number): number => tuned.getFloat64(place + offset, true);
         return {
-          k: word(place),
+          k: tuned.getUint32(place, true),
           target: float(32),
           recall: float(40),
           atLeast: float(48),
-          met: word(place + 16) === 1,
-          probes: word(place + 4),
+          met: tuned.getUint32(place + 16, true) === 1,
+          probes: tuned.getUint32(place + 4, true),
           epsilon: float(24),
         };
       });

@@ -1,16 +1,22 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { type Metric, VectorIndex } from '../index.js';
 import {
   FileFormatError,
   FileReplacement,
   formatOf,
+  loadFile,
   type OpenOptions,
   openVectors,
+  saveFile,
   type VectorSource,
 } from '../node/index.js';
-import { idsOf, withIds } from './ids.js';
+import type { AnyIndex } from './ids.js';
 import type { Command } from './packages.js';
+import type { Answering } from './searchers.js';
 import { whileWriting } from './terminal.js';
+
+/** More than 2 GiB at a time no system reads. */
+const READ_BYTES = 2 ** 30;
 
 /** Options of a command that reads vectors. */
 export interface InputOptions {
@@ -63,47 +69,100 @@ export function checkSame(source: VectorSource, dimensions: number, other: strin
   throw new FileFormatError('ERR_FILE_DIMENSIONS', source.path, expected, `${source.dimensions}`);
 }
 
-/** An index, and the user's own ids of its rows where it has some. */
-export interface NamedIndex {
-  index: VectorIndex;
-  ids?: string[];
-}
-
 /** Reads a snapshot. */
-export function loadIndex(path: string): NamedIndex {
-  const bytes = readBytes(path);
+export function loadIndex(path: string): AnyIndex {
   try {
-    const index = VectorIndex.load(bytes);
-    const ids = idsOf(bytes);
-    return ids === undefined ? { index } : { index, ids };
+    return loadFile(path, { as: VectorIndex });
   } catch (error) {
+    if (error instanceof Error && 'syscall' in error) throw unreadable(path, error);
     if (error instanceof Error) error.message = `${path}: ${error.message}`;
     throw error;
   }
 }
 
-export function readBytes(path: string): Uint8Array {
+/** All bytes of a file, in memory that threads can share where that is asked for. */
+export function readBytes(path: string, isShared: boolean = false): Uint8Array {
+  return reading(path, (file) => {
+    const { size } = fstatSync(file);
+    const bytes = new Uint8Array(isShared ? new SharedArrayBuffer(size) : new ArrayBuffer(size));
+    const got = fill(file, bytes, 0);
+    if (got < size) throw new FileFormatError('ERR_FILE_TRUNCATED', path, `${size} bytes`, `${got}`);
+    return bytes;
+  });
+}
+
+/** Some bytes of a file, fewer where it ends. */
+export function readPart(path: string, from: number, count: number): DataView {
+  return reading(path, (file) => {
+    const bytes = new Uint8Array(count);
+    return new DataView(bytes.buffer, 0, fill(file, bytes, from));
+  });
+}
+
+function reading<Result>(path: string, read: (file: number) => Result): Result {
   try {
-    return readFileSync(path);
+    const file = openSync(path, 'r');
+    try {
+      return read(file);
+    } finally {
+      closeSync(file);
+    }
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const text = /^\w+: (.*?), /.exec(message)?.[1] ?? message;
-    throw new FileFormatError('ERR_FILE_UNREADABLE', path, 'a readable file', `${code} (${text})`);
+    throw unreadable(path, error);
   }
 }
 
-/** Writes a snapshot; the old file stays until the new one is whole. */
-export async function saveIndex({ index, ids }: NamedIndex, path: string): Promise<number> {
+/** Fills an array with the bytes from one on; returns how many there were. */
+function fill(file: number, bytes: Uint8Array, from: number): number {
+  let at = 0;
+  while (at < bytes.length) {
+    const got = readSync(file, bytes, at, Math.min(bytes.length - at, READ_BYTES), from + at);
+    if (got === 0) break;
+    at += got;
+  }
+  return at;
+}
+
+function unreadable(path: string, error: unknown): unknown {
+  return systemError('ERR_FILE_UNREADABLE', path, 'a readable file', error);
+}
+
+/** The same error, or one of a line where the operating system refused. */
+function systemError(
+  errorCode: 'ERR_FILE_UNREADABLE' | 'ERR_FILE_UNWRITABLE',
+  path: string,
+  expected: string,
+  error: unknown,
+): unknown {
+  const { code, message, syscall } = error as NodeJS.ErrnoException;
+  if (syscall === undefined) return error;
+  const text = /^\w+: (.*?), /.exec(message)?.[1] ?? message;
+  return new FileFormatError(errorCode, path, expected, `${code} (${text})`, { cause: error });
+}
+
+/** Writes a snapshot and returns its bytes; the old file stays until the new one is whole. */
+export async function saveIndex(index: Answering, path: string): Promise<number> {
   return whileWriting(async () => {
-    const bytes = ids === undefined ? index.save() : withIds(index.save(), ids);
+    const old = statSync(path, { throwIfNoEntry: false });
+    if (index instanceof VectorIndex && (old === undefined || old.isFile())) {
+      try {
+        saveFile(index, path);
+      } catch (error) {
+        throw systemError('ERR_FILE_UNWRITABLE', path, 'a writable file', error);
+      }
+      // Signals that came in the meantime are heard before the next step of the command.
+      for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
+      return statSync(path).size;
+    }
     const file = await FileReplacement.create(path);
     try {
+      const bytes = await index.save();
       await file.write(bytes);
       await file.finish();
+      return bytes.length;
     } catch (error) {
       await file.abandon();
       throw error;
     }
-    return bytes.length;
   });
 }

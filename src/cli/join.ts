@@ -1,42 +1,22 @@
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import path from 'node:path';
-import { type Metric, type NeighborsBatch, VectorIndex } from '../index.js';
+import { type Metric, VectorIndex } from '../index.js';
 import type { VectorSource } from '../node/index.js';
+import { AnswerFile, AnswerReader, type Answers, merged, noAnswers } from './answers.js';
 import { buildWithMeter, type Common, metricOption } from './build.js';
-import {
-  checkSame,
-  type InputOptions,
-  inputOptions,
-  loadIndex,
-  metricOf,
-  type NamedIndex,
-  openInput,
-  saveIndex,
-} from './inputs.js';
-import { openSink } from './neighbors.js';
+import { checkSame, type InputOptions, inputOptions, metricOf, openInput, saveIndex } from './inputs.js';
+import { checkSink, type Name, openSink } from './neighbors.js';
 import type { Command } from './packages.js';
-import { filled, merge } from './search.js';
-import { inOrder, openSearchers, threadsFor } from './searchers.js';
+import { answer, filled, wantedNeighbors } from './search.js';
+import { type Answering, inOrder, type Opened, onThreads, openSnapshot, threadsFor } from './searchers.js';
 import { count, integer, Meter, number, print, say, UsageError, whileWriting } from './terminal.js';
 
 interface JoinFlags extends Common, InputOptions {
   out: string;
-  k: number;
+  k?: number;
+  radius?: number;
   recall: number;
   exact?: boolean;
   metric?: Metric;
@@ -47,23 +27,36 @@ interface JoinFlags extends Common, InputOptions {
   checkpoint: number;
 }
 
-/** Bytes of an index that one part of the right file becomes; an index has 4 GiB at most. */
+/** Bytes of an index that one part of the right file becomes, at most: an index has 4 GiB, and is built beside itself. */
 const PART_BYTES = 2 ** 31;
+/** The share of the memory that such an index may take. */
+const PART_OF_MEMORY = 1 / 8;
 
 /** What is joined with: rows of a file, or an index that is there already. */
-type Right = { source: VectorSource } | NamedIndex;
+type Right = { source: VectorSource } | Opened;
+
+/** Rows of the right file that are searched at a time: all, or some of them. */
+interface Part {
+  index: Answering;
+  /** Number of its first row in the right file. */
+  first: number;
+  /** Whether no other part follows; undefined while nobody knows. */
+  isLast: boolean | undefined;
+}
 
 /** How far a join has come. It is replaced as a whole, after what it speaks of is on the disk. */
 interface State {
-  version: 1;
+  version: 2;
   /** Of both files and all options that change the answer. */
   task: string;
   /** The part of the right file that is under way, and the left rows that have met it. */
   part: number;
   rows: number;
+  /** Bytes of their answers, and of the answers of the parts before that went into them. */
+  bytes: number;
+  bytesBefore: number;
   /** Left rows, known once the first part is through. */
   all: number | null;
-  done: boolean;
 }
 
 export function defineJoin(program: Command): void {
@@ -71,63 +64,92 @@ export function defineJoin(program: Command): void {
     .command('join')
     .summary('for each row of one file the nearest rows of another')
     .description(
-      'Finds, for each row of the left file, the k nearest rows of the right one. Both may be larger than memory: the right\n' +
-        'one is indexed in parts, the left one passes by them in pages. Progress is kept in a folder beside the output, so\n' +
-        'that the same command goes on where it was interrupted, be it by Ctrl-C, a crash or a power cut.',
+      'Finds, for each row of the left file, the k nearest rows of the right one, or all within a radius. Both may be larger\n' +
+        'than memory: the right one is indexed in parts, the left one passes by them in pages. Progress is kept in a folder\n' +
+        'beside the output, so that the same command goes on where it was interrupted, be it by Ctrl-C, a crash or a power cut.',
     )
     .argument('<left>', 'the file whose rows ask')
     .argument('<right>', 'the file whose rows are found, or a snapshot (.orthant) of them')
     .requiredOption('-o, --out <file>', 'a .tsv, .csv or .jsonl file, or a matrix of ids: .ivecs, .ibin')
-    .option('-k <k>', 'neighbors a row', integer(1, 65536), 10)
+    .option('-k <k>', 'neighbors a row; default 10', integer(1, 65536))
+    .option(
+      '-r, --radius <radius>',
+      'all rows within this distance, in place of the k nearest',
+      number(-1e30),
+    )
     .option('--recall <recall>', 'share of the true neighbors that should be found', number(0, 1), 0.95)
     .option('--exact', 'compare all rows')
     .addOption(metricOption())
     .option('--seed <seed>', 'of the indexes', integer(0), 0)
     .option('--threads <threads>', 'threads that search; default: all of the machine', integer(1, 256))
-    .option('--part-rows <rows>', 'rows of the right file in one index; default: 2 GiB of them', integer(1))
+    .option(
+      '--part-rows <rows>',
+      'rows of the right file in one index; default: 2 GiB or an eighth of the memory',
+      integer(1),
+    )
     .option('--page-rows <rows>', 'left rows that are searched at a time', integer(1, 2 ** 20), 2048)
     .option('--checkpoint <seconds>', 'how often progress is kept', number(0), 10);
   inputOptions(command)
     .addHelpText('after', '\nExample:\n  $ orthant join orders.npy products.npy -k 3 -o matches.tsv')
     .action(async (left: string, right: string, flags: JoinFlags) => {
-      const join = await Join.open(left, right, flags);
+      const k = wantedNeighbors('join', flags);
+      checkSink(flags.out, k);
+      const join = await Join.open(left, right, { ...flags, k });
       try {
         await whileWriting(() => join.run());
       } finally {
         await join.close();
       }
-      const { rows, resumedAt } = join;
-      if (flags.json) await print(`${JSON.stringify({ out: flags.out, rows, k: flags.k, resumedAt })}\n`);
-      else await print(`${flags.out}: the ${flags.k} nearest of ${count(rows)} rows\n`);
+      const { rows, pairs, resumedAt, prepareMs, joinMs } = join;
+      const { out, radius } = flags;
+      const asked = radius === undefined ? { k } : { radius };
+      if (flags.json) {
+        const times = { prepareMs: Math.round(prepareMs), joinMs: Math.round(joinMs) };
+        await print(`${JSON.stringify({ out, rows, ...asked, pairs, resumedAt, ...times })}\n`);
+      } else {
+        const what = radius === undefined ? `the ${k} nearest` : `${count(pairs)} neighbors within ${radius}`;
+        await print(`${out}: ${what} of ${count(rows)} rows\n`);
+      }
     });
 }
 
-/** A record a left row: its count, then k ids and k distances, all of 4 bytes. Ids are rows of the whole right file. */
+/** The folder beside the output has `state.json`, the index of the part that is under way, and the answers up to it. */
 class Join {
   rows = 0;
+  /** Neighbors that were written. */
+  pairs = 0;
   /** The left row at which this run took up an earlier one; null if it began anew. */
   resumedAt: number | null = null;
+  /** Milliseconds in which indexes were read and built, and in which rows were joined and written. */
+  prepareMs = 0;
+  joinMs = 0;
   readonly #left: VectorSource;
   readonly #right: Right;
   readonly #flags: JoinFlags;
   readonly #metric: Metric;
   readonly #folder: string;
-  readonly #recordBytes: number;
+  readonly #partRows: number;
   #state: State;
-  #file: number;
 
   static async open(leftPath: string, rightPath: string, flags: JoinFlags): Promise<Join> {
     const isSnapshot = /\.orthant$/i.test(rightPath);
     if (isSnapshot && flags.metric !== undefined) {
       throw new UsageError('join: expected no --metric, since a snapshot has its own');
     }
+    const started = performance.now();
     const left = await openInput(leftPath, flags, 'test');
+    let right: Right | undefined;
     try {
-      const right: Right = isSnapshot ? loadIndex(rightPath) : { source: await openInput(rightPath, flags) };
+      right = isSnapshot
+        ? await openSnapshot(rightPath, threadsFor(flags.threads))
+        : { source: await openInput(rightPath, flags) };
       checkSame(left, 'index' in right ? right.index.dimensions : right.source.dimensions, rightPath);
-      return new Join(left, right, [leftPath, rightPath], flags);
+      const join = new Join(left, right, [leftPath, rightPath], flags);
+      join.prepareMs = performance.now() - started;
+      return join;
     } catch (error) {
       await left.close();
+      if (right && 'index' in right) right.index.dispose();
       throw error;
     }
   }
@@ -138,81 +160,81 @@ class Join {
     this.#flags = flags;
     this.#metric = 'index' in right ? right.index.metric : metricOf(right.source, flags.metric);
     this.#folder = path.join(path.dirname(flags.out), `.${path.basename(flags.out)}.join`);
-    this.#recordBytes = 4 * (1 + 2 * flags.k);
+    const partBytes = Math.min(PART_BYTES, totalmem() * PART_OF_MEMORY);
+    this.#partRows = flags.partRows ?? Math.max(1, Math.floor(partBytes / (5 * left.dimensions + 64)));
+    const { k, radius, recall, exact, seed, format, field, idField } = flags;
     const task = createHash('sha256')
       .update(
         JSON.stringify([
           paths.map((file) => {
-            const { size, mtimeMs } = statSync(
-              file.replace(/#[^#]*$/, (name) => (existsSync(file) ? name : '')),
-            );
+            const name = existsSync(file) ? file : file.replace(/#[^#]*$/, '');
+            const { size, mtimeMs } = statSync(name);
             return [path.resolve(file), size, mtimeMs];
           }),
-          [this.#metric, flags.k, flags.recall, flags.exact === true, flags.seed, flags.partRows ?? 0],
-          [flags.format ?? '', flags.field ?? '', flags.idField ?? ''],
+          [this.#metric, k ?? null, radius ?? null, recall, exact === true, seed, this.#partRows],
+          [format ?? '', field ?? '', idField ?? ''],
         ]),
       )
       .digest('hex');
-    const fresh: State = { version: 1, task, part: 0, rows: 0, all: null, done: false };
     const old = this.#readState();
     if (old !== undefined && old.task !== task) {
       throw new UsageError(
         `${this.#folder}: expected progress of the same join, got that of another; remove the folder to begin anew`,
       );
     }
-    this.#state = old ?? fresh;
+    this.#state = old ?? { version: 2, task, part: 0, rows: 0, bytes: 0, bytesBefore: 0, all: null };
     if (old !== undefined) {
       this.resumedAt = old.rows;
       say(`goes on at row ${count(old.rows)} with part ${old.part + 1}, from ${this.#folder}`, flags);
     }
+    if (old !== undefined) return;
+    // Nothing of another join, of which no state was kept, is taken for a part of this one.
+    rmSync(this.#folder, { recursive: true, force: true });
     mkdirSync(this.#folder, { recursive: true });
-    this.#file = openSync(
-      path.join(this.#folder, 'records'),
-      existsSync(path.join(this.#folder, 'records')) ? 'r+' : 'w+',
-    );
-    // Records that are newer than the state are searched again.
-    if (this.#state.all === null) ftruncateSync(this.#file, this.#state.rows * this.#recordBytes);
+    this.#keep(this.#state);
   }
 
   async close(): Promise<void> {
-    closeSync(this.#file);
     await this.#left.close();
     if ('source' in this.#right) await this.#right.source.close();
+    else this.#right.index.dispose();
   }
 
   async run(): Promise<void> {
-    while (!this.#state.done) {
+    for (let isWritten = false; !isWritten; ) {
+      const started = performance.now();
       const part = await this.#openPart();
+      const prepared = performance.now();
+      this.prepareMs += prepared - started;
       if (part === undefined && this.#state.part === 0) {
         throw new Error('right: expected at least 1 row, got 0');
       }
       if (part === undefined) {
-        this.#keep({ ...this.#state, done: true });
-        break;
+        // That the part before was the last one shows only now.
+        await this.#write((sink) => this.#replay(sink, this.#state.part - 1, Number.POSITIVE_INFINITY));
+        isWritten = true;
+      } else {
+        isWritten = part.isLast === true;
+        const search = (sink?: Output): Promise<void> => this.#searchPart(part, sink);
+        await (isWritten ? this.#write(search) : search()).finally(() => part.index.dispose());
       }
-      await this.#searchPart(part.index, part.first);
-      const all = this.#state.all ?? this.#state.rows;
-      const isLast = part.isLast;
-      rmSync(this.#partPath(this.#state.part), { force: true });
-      this.#keep({ ...this.#state, part: this.#state.part + 1, rows: 0, all, done: isLast });
+      this.joinMs += performance.now() - prepared;
     }
-    this.rows = this.#state.all ?? 0;
-    await this.#write();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
   /** The index of the part that is under way: from the folder, or built of its rows. */
-  async #openPart(): Promise<{ index: VectorIndex; first: number; isLast: boolean } | undefined> {
+  async #openPart(): Promise<Part | undefined> {
     if ('index' in this.#right) return { index: this.#right.index, first: 0, isLast: true };
+    const threads = threadsFor(this.#flags.threads);
     const { source } = this.#right;
-    const perPart =
-      this.#flags.partRows ?? Math.max(1, Math.floor(PART_BYTES / (5 * source.dimensions + 64)));
+    const perPart = this.#partRows;
     const first = this.#state.part * perPart;
     if (source.rows !== undefined && first >= source.rows) return undefined;
-    const isLast = source.rows !== undefined && first + perPart >= source.rows;
-    const saved = this.#partPath(this.#state.part);
-    if (existsSync(saved)) return { ...loadIndex(saved), first, isLast };
-    const index = new VectorIndex({
+    const isLast = source.rows === undefined ? undefined : first + perPart >= source.rows;
+    const saved = this.#path(`part-${this.#state.part}.orthant`);
+    if (existsSync(saved)) return { ...(await openSnapshot(saved, threads)), first, isLast };
+    const rows = new VectorIndex({
       dimensions: source.dimensions,
       metric: this.#metric,
       seed: this.#flags.seed,
@@ -220,180 +242,149 @@ class Join {
     const most = source.rows === undefined ? undefined : Math.min(perPart, source.rows - first);
     const meter = new Meter(`read part ${this.#state.part + 1}`, most, this.#flags);
     for await (const page of source.pages({ from: first })) {
-      const rows = Math.min(page.rows, perPart - index.size);
-      index.add(page.vectors.subarray(0, rows * source.dimensions));
-      meter.update(index.size);
-      if (index.size >= perPart) break;
+      const taken = Math.min(page.rows, perPart - rows.size);
+      rows.add(page.vectors.subarray(0, taken * source.dimensions));
+      meter.update(rows.size);
+      if (rows.size >= perPart) break;
     }
     meter.stop();
-    if (index.size === 0) return undefined;
-    if (!this.#flags.exact) await buildWithMeter(index, {}, this.#flags);
-    // Another k than is tuned at the build.
-    if (!this.#flags.exact && this.#flags.k !== 10) index.tune({ k: this.#flags.k });
-    await saveIndex({ index }, saved);
-    return { index, first, isLast };
+    const { size } = rows;
+    if (size === 0) return undefined;
+    const { index } = await onThreads(rows, threads);
+    if (!this.#flags.exact) {
+      const { k } = this.#flags;
+      await buildWithMeter(index, {}, this.#flags);
+      // Another k than is tuned at the build.
+      if (k !== undefined && k !== 10) await index.tune({ k });
+      await saveIndex(index, saved);
+    }
+    return { index, first, isLast: isLast ?? (size < perPart || undefined) };
   }
 
-  /** Lets the left rows that are left meet a part; keeps what they find. */
-  async #searchPart(index: VectorIndex, firstOfPart: number): Promise<void> {
-    const { k, recall, exact, checkpoint, pageRows } = this.#flags;
-    const searchers = openSearchers(index, { k, recall, exact }, threadsFor(this.#flags.threads));
-    const from = this.#state.rows;
-    const meter = new Meter(
-      `join part ${this.#state.part + 1}`,
-      this.#left.rows ?? this.#state.all ?? undefined,
-      {
-        ...(this.#flags.quiet !== undefined && { quiet: this.#flags.quiet }),
-        before: from,
-      },
-    );
+  /** Lets the left rows that are left meet a part, and keeps what they find; the last part's answers are those to write. */
+  async #searchPart({ index, first }: Part, output?: Output): Promise<void> {
+    const { k, checkpoint, pageRows } = this.#flags;
+    const { part, rows: from } = this.#state;
+    const meter = new Meter(`join part ${part + 1}`, this.#left.rows ?? this.#state.all ?? undefined, {
+      ...this.#flags,
+      before: from,
+    });
+    const answers = new AnswerFile(this.#path(`answers-${part}`), this.#state.bytes);
+    const before =
+      part === 0 ? undefined : new AnswerReader(this.#path(`answers-${part - 1}`), this.#state.bytesBefore);
+    const question = { ...this.#flags, path: this.#left.path };
     let kept = performance.now();
     let rows = from;
+    const keep = (): void => {
+      answers.flush();
+      this.#keep({ ...this.#state, rows, bytes: answers.bytes, bytesBefore: before?.at ?? 0 });
+      kept = performance.now();
+    };
     try {
+      if (output && from > 0) await this.#replay(output, part, from);
       const pages = this.#left.pages({ from, pageRows });
-      const answers = inOrder(pages, searchers.lanes, ({ vectors }) => searchers.search(vectors));
-      for await (const { page, result } of answers) {
-        this.#merge(result, page.first, page.rows, firstOfPart);
+      for await (const { page, result } of inOrder(pages, (page) => answer(index, page, question))) {
+        const all = merged(before?.read(page.rows) ?? noAnswers(page.rows), result, first, k);
+        answers.append(all);
         rows = page.first + page.rows;
+        await output?.write(all, page);
         meter.update(rows);
-        if (performance.now() - kept < 1000 * checkpoint) continue;
-        this.#keep({ ...this.#state, rows });
-        kept = performance.now();
+        if (performance.now() - kept >= 1000 * checkpoint) keep();
       }
       meter.stop();
-      this.#keep({ ...this.#state, rows });
+      keep();
     } finally {
-      await searchers.close();
+      answers.close();
+      before?.close();
     }
+    if (output) return;
+    this.#keep({ ...this.#state, part: part + 1, rows: 0, bytes: 0, bytesBefore: 0, all: rows });
+    rmSync(this.#path(`part-${part}.orthant`), { force: true });
+    rmSync(this.#path(`answers-${part - 1}`), { force: true });
   }
 
-  /**
-   * Writes records of some left rows. Merging twice is harmless: where a crash left records that are newer than the state,
-   * they have the same neighbors, and a neighbor that is there already is left out.
-   */
-  #merge(found: NeighborsBatch, first: number, rows: number, firstOfPart: number): void {
-    const { k } = this.#flags;
-    const bytes = Buffer.alloc(rows * this.#recordBytes);
-    const at = first * this.#recordBytes;
-    const isFirstPart = this.#state.part === 0;
-    const old = emptyBatch(rows, k);
-    if (!isFirstPart) {
-      readSync(this.#file, bytes, 0, bytes.length, at);
-      this.#decode(bytes, old);
-      for (let i = 0; i < rows; i++) forget(old, i, k, firstOfPart);
-    }
-    for (let i = 0; i < rows; i++) merge(old, found, i, k, firstOfPart);
-    const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    const floats = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    for (let i = 0; i < rows; i++) {
-      const record = i * (1 + 2 * k);
-      words[record] = old.counts[i];
-      words.set(old.ids.subarray(i * k, (i + 1) * k), record + 1);
-      floats.set(old.distances.subarray(i * k, (i + 1) * k), record + 1 + k);
-    }
-    let done = 0;
-    while (done < bytes.length) done += writeSync(this.#file, bytes, done, bytes.length - done, at + done);
-  }
-
-  #decode(bytes: Buffer, into: NeighborsBatch): void {
-    const { k } = this.#flags;
-    const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    const floats = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    for (let i = 0; i < into.counts.length; i++) {
-      const record = i * (1 + 2 * k);
-      into.counts[i] = words[record];
-      into.ids.set(words.subarray(record + 1, record + 1 + k), i * k);
-      into.distances.set(floats.subarray(record + 1 + k, record + 1 + 2 * k), i * k);
-    }
-  }
-
-  /** Turns records into the output. */
-  async #write(): Promise<void> {
-    const { k, out, pageRows, idField } = this.#flags;
-    const hasNames = idField !== undefined || ('ids' in this.#right && this.#right.ids !== undefined);
-    const names = hasNames ? await this.#names() : undefined;
-    const sink = await openSink(out, k, {});
-    await filled(sink, async () => {
-      const meter = new Meter('write', this.rows, this.#flags);
-      for (let first = 0; first < this.rows; first += pageRows) {
-        const rows = Math.min(pageRows, this.rows - first);
-        const bytes = Buffer.alloc(rows * this.#recordBytes);
-        readSync(this.#file, bytes, 0, bytes.length, first * this.#recordBytes);
-        const batch = emptyBatch(rows, k);
-        this.#decode(bytes, batch);
-        const from = first;
-        await sink.write(
-          batch,
-          (row) => names?.left[from + row] ?? from + row,
-          (id) => names?.right[id] ?? id,
-        );
-        meter.update(first + rows);
+  /** Writes answers that the folder has, of so many rows. */
+  async #replay(output: Output, part: number, rows: number): Promise<void> {
+    const { pageRows } = this.#flags;
+    const reader = new AnswerReader(this.#path(`answers-${part}`));
+    const all = Math.min(rows, this.#state.all ?? rows);
+    const meter = new Meter('write', all, this.#flags);
+    try {
+      const pages = this.#left.hasIds ? this.#left.pages({ pageRows }) : emptyPages(all, pageRows);
+      for await (const page of pages) {
+        const taken = Math.min(page.rows, all - page.first);
+        if (taken <= 0) break;
+        await output.write(reader.read(taken), page);
+        meter.update(page.first + taken);
       }
       meter.stop();
-    });
-  }
-
-  /** The ids of both files, where they have some. */
-  async #names(): Promise<{ left: string[]; right: string[] }> {
-    const names = { left: [] as string[], right: [] as string[] };
-    for await (const page of this.#left.pages()) for (const id of page.ids ?? []) names.left.push(id);
-    if ('index' in this.#right) {
-      names.right = this.#right.ids ?? [];
-    } else {
-      for await (const page of this.#right.source.pages())
-        for (const id of page.ids ?? []) names.right.push(id);
+    } finally {
+      reader.close();
     }
-    return names;
   }
 
-  #partPath(part: number): string {
-    return path.join(this.#folder, `part-${part}.orthant`);
+  /** Opens the output, which takes its place when `work` is done. */
+  async #write(work: (output: Output) => Promise<void>): Promise<void> {
+    const nameOf = await this.#rightNames();
+    const sink = await openSink(this.#flags.out, this.#flags.k, {});
+    const output: Output = {
+      write: (answers, { first, ids }) => {
+        this.rows += answers.offsets.length - 1;
+        this.pairs += answers.ids.length;
+        return sink.write(answers, (row) => ids?.[row] ?? first + row, nameOf);
+      },
+    };
+    await filled(sink, () => work(output));
   }
 
-  #statePath(): string {
-    return path.join(this.#folder, 'state.json');
+  /** What the rows of the right file are called. */
+  async #rightNames(): Promise<Name> {
+    if ('index' in this.#right) return this.#right.name;
+    if (!this.#right.source.hasIds) return (id) => id;
+    const ids: string[] = [];
+    for await (const page of this.#right.source.pages()) for (const id of page.ids ?? []) ids.push(id);
+    return (id) => ids[id];
+  }
+
+  #path(name: string): string {
+    return path.join(this.#folder, name);
   }
 
   #readState(): State | undefined {
-    if (!existsSync(this.#statePath())) return undefined;
+    const file = this.#path('state.json');
+    if (!existsSync(file)) return undefined;
     try {
-      const state = JSON.parse(readFileSync(this.#statePath(), 'utf8'));
-      if (state.version === 1 && Number.isInteger(state.part) && Number.isInteger(state.rows)) return state;
+      const state = JSON.parse(readFileSync(file, 'utf8'));
+      const { version, part, rows, bytes, bytesBefore } = state;
+      if (version === 2 && [part, rows, bytes, bytesBefore].every(Number.isSafeInteger)) return state;
     } catch {
       // Not ours, or damaged: said below.
     }
-    throw new UsageError(
-      `${this.#statePath()}: expected progress of a join, got something else; remove the folder`,
-    );
+    throw new UsageError(`${file}: expected progress of a join, got something else; remove the folder`);
   }
 
-  /** Keeps how far the join has come: first the records reach the disk, then the state that speaks of them. */
+  /** Keeps how far the join has come. What the state speaks of is on the disk by now. */
   #keep(state: State): void {
-    fsyncSync(this.#file);
-    const temporary = `${this.#statePath()}.tmp`;
-    writeFileSync(temporary, JSON.stringify(state), { flush: true });
-    renameSync(temporary, this.#statePath());
+    const file = this.#path('state.json');
+    writeFileSync(`${file}.tmp`, JSON.stringify(state), { flush: true });
+    renameSync(`${file}.tmp`, file);
     this.#state = state;
   }
 }
 
-function emptyBatch(rows: number, k: number): NeighborsBatch {
-  return {
-    ids: new Uint32Array(rows * k).fill(0xffffffff),
-    distances: new Float32Array(rows * k).fill(Number.POSITIVE_INFINITY),
-    counts: new Uint32Array(rows),
-  };
+/** Left rows without their vectors: where they start, and their ids where they have some. */
+interface LeftPage {
+  first: number;
+  rows: number;
+  ids?: string[];
 }
 
-/** Drops what a part gave before: ids from its first row on. Searched again, it gives the same, and pushes out the same. */
-function forget(batch: NeighborsBatch, query: number, k: number, firstOfPart: number): void {
-  const start = query * k;
-  let kept = 0;
-  for (let i = 0; i < batch.counts[query]; i++) {
-    if (batch.ids[start + i] >= firstOfPart) continue;
-    batch.ids[start + kept] = batch.ids[start + i];
-    batch.distances[start + kept] = batch.distances[start + i];
-    kept++;
-  }
-  batch.counts[query] = kept;
+/** Where final answers go. */
+interface Output {
+  write(answers: Answers, page: Pick<LeftPage, 'first' | 'ids'>): Promise<void>;
+}
+
+async function* emptyPages(rows: number, pageRows: number): AsyncGenerator<LeftPage> {
+  for (let first = 0; first < rows; first += pageRows)
+    yield { first, rows: Math.min(pageRows, rows - first) };
 }

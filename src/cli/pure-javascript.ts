@@ -1,34 +1,75 @@
 import type { Metric } from '../index.js';
+import type { Answers } from './answers.js';
 
 /**
  * Exact search as careful JavaScript does it without WebAssembly: what an index is compared with. Flat arrays, four
- * accumulators (a single one waits for its own last addition), nothing allocated in a loop. Under cosine rows and query
- * have length 1 already.
+ * accumulators (a single one waits for its own last addition), nothing allocated in a loop. The rows may come in pages.
  */
 export class PureJavaScript {
-  readonly #rows: Float32Array;
   readonly #dimensions: number;
-  readonly #isEuclidean: boolean;
+  readonly #metric: Metric;
   readonly #ids: Uint32Array;
   readonly #scores: Float64Array;
 
-  constructor(rows: Float32Array, dimensions: number, metric: Metric, k: number) {
-    this.#rows = metric === 'cosine' ? unitRows(rows, dimensions) : rows;
+  constructor(dimensions: number, metric: Metric, k: number) {
     this.#dimensions = dimensions;
-    this.#isEuclidean = metric === 'euclidean';
+    this.#metric = metric;
     this.#ids = new Uint32Array(k);
     this.#scores = new Float64Array(k);
   }
 
-  /** The ids of the nearest, valid until the next search. */
-  search(query: Float32Array): Uint32Array {
-    const rows = this.#rows;
+  /**
+   * The nearest of some rows for the first `most` queries, fewer where they take longer than `ms`, but `least`. Where they
+   * take less, they are asked again and again, so that the time of one is sure.
+   */
+  search(
+    rows: Float32Array,
+    queries: Float32Array,
+    least: number,
+    most: number,
+    ms: number,
+  ): { answers: Answers; msPerQuery: number } {
     const d = this.#dimensions;
+    const isCosine = this.#metric === 'cosine';
+    const base = isCosine ? unitRows(rows, d) : rows;
+    const wanted = isCosine ? unitRows(queries.subarray(0, most * d), d) : queries;
+    const k = this.#ids.length;
+    const ids = new Uint32Array(most * k);
+    const distances = new Float32Array(ids.length);
+    const offsets = [0];
+    let asked = 0;
+    let spent = 0;
+    // One query that nobody times: the engine of JavaScript sees the code.
+    this.#nearest(base, wanted.subarray(0, d));
+    for (; spent < ms || asked < least; asked++) {
+      const query = asked % most;
+      const start = performance.now();
+      const filled = this.#nearest(base, wanted.subarray(query * d, (query + 1) * d));
+      spent += performance.now() - start;
+      if (asked >= most) continue;
+      const at = offsets[asked];
+      ids.set(this.#ids.subarray(0, filled), at);
+      for (let i = 0; i < filled; i++) distances[at + i] = this.#scores[i];
+      offsets.push(at + filled);
+    }
+    const end = offsets[offsets.length - 1];
+    const answers = {
+      offsets: Uint32Array.from(offsets),
+      ids: ids.subarray(0, end),
+      distances: distances.subarray(0, end),
+    };
+    return { answers, msPerQuery: spent / asked };
+  }
+
+  /** Leaves the nearest in the arrays of this object; returns how many they are. */
+  #nearest(rows: Float32Array, query: Float32Array): number {
+    const d = this.#dimensions;
+    const isEuclidean = this.#metric === 'euclidean';
     const count = rows.length / d;
     const k = this.#ids.length;
     let filled = 0;
     for (let row = 0, at = 0; row < count; row++, at += d) {
-      const score = this.#isEuclidean ? squared(rows, at, query, d) : -dot(rows, at, query, d);
+      const score = isEuclidean ? squared(rows, at, query, d) : -dot(rows, at, query, d);
       if (filled === k && !(score < this.#scores[k - 1])) continue;
       let place = filled === k ? k - 1 : filled++;
       for (; place > 0 && this.#scores[place - 1] > score; place--) {
@@ -38,12 +79,12 @@ export class PureJavaScript {
       this.#scores[place] = score;
       this.#ids[place] = row;
     }
-    return this.#ids.subarray(0, filled);
+    return filled;
   }
 }
 
 /** Rows of length 1; zeros stay what they are. */
-export function unitRows(rows: Float32Array, dimensions: number): Float32Array {
+function unitRows(rows: Float32Array, dimensions: number): Float32Array {
   const unit = rows.slice();
   for (let at = 0; at < unit.length; at += dimensions) {
     const length = Math.sqrt(dot(unit, at, unit.subarray(at, at + dimensions), dimensions));

@@ -1,21 +1,26 @@
-import { exactSearchBatch, type Metric, type NeighborsBatch } from '../index.js';
-import { createVectors, formatOf, type VectorSource } from '../node/index.js';
+import { exactSearchBatch, IdSet, type Metric } from '../index.js';
+import { createVectors, formatOf, type VectorPage, type VectorSource } from '../node/index.js';
+import { type Answers, merged, noAnswers, packed } from './answers.js';
 import { type Common, metricOption } from './build.js';
-import { checkSame, type InputOptions, inputOptions, loadIndex, metricOf, openInput } from './inputs.js';
-import { type Name, type NeighborSink, openSink } from './neighbors.js';
+import { type AnyIndex, inFile, rowsOf } from './ids.js';
+import { checkSame, type InputOptions, inputOptions, metricOf, openInput } from './inputs.js';
+import { checkSink, type Name, type NeighborSink, openSink } from './neighbors.js';
 import type { Command } from './packages.js';
-import { inOrder, openSearchers } from './searchers.js';
-import { integer, Meter, number, say, whileWriting } from './terminal.js';
+import { type Answering, inOrder, openSnapshot } from './searchers.js';
+import { integer, Meter, number, say, UsageError, whileWriting } from './terminal.js';
 
 /** Queries of a page: an answer in a second or so, however slow the index. */
 const QUERY_ROWS = 1024;
 
 interface SearchFlags extends Common, InputOptions {
-  k: number;
+  k?: number;
+  radius?: number;
   recall: number;
   exact?: boolean;
   out?: string;
   threads?: number;
+  only?: string;
+  exclude?: string;
 }
 
 export function defineSearch(program: Command): void {
@@ -23,44 +28,107 @@ export function defineSearch(program: Command): void {
     .command('search')
     .summary('the nearest rows of an index for each query of a file')
     .description(
-      'Finds the nearest rows of an index for each query of a file, which may be larger than memory. A line for each\n' +
-        'neighbor: the number of the query, the id of the row, the distance; nearest first. With --json a line for each\n' +
-        'query. Queries that have ids (--id-field) keep them.',
+      'Finds the nearest rows of an index for each query of a file, or all within a radius. The file may be larger than\n' +
+        'memory. A line for each neighbor: the number of the query, the id of the row, the distance; nearest first. With\n' +
+        '--json a line for each query. Queries that have ids (--id-field) keep them.',
     )
     .argument('<index>', 'a snapshot')
     .argument('<queries>', 'a file of vectors')
-    .option('-k <k>', 'neighbors a query', integer(1), 10)
+    .option('-k <k>', 'neighbors a query; default 10', integer(1))
+    .option(
+      '-r, --radius <radius>',
+      'all rows within this distance, in place of the k nearest',
+      number(-1e30),
+    )
     .option('--recall <recall>', 'share of the true neighbors that should be found', number(0, 1), 0.95)
     .option('--exact', 'compare every row')
+    .option('--only <file>', 'find only rows whose ids are in this text, a line each')
+    .option('--exclude <file>', 'find no rows whose ids are in this text, a line each')
     .option('--threads <threads>', 'threads that search; default: one', integer(1, 256))
     .option('-o, --out <file>', 'a .tsv, .csv or .jsonl file, or a matrix of ids: .ivecs, .ibin');
   inputOptions(command)
     .addHelpText('after', '\nExample:\n  $ orthant search base.orthant queries.npy -k 5 --recall 0.99')
     .action(async (path: string, queries: string, flags: SearchFlags) => {
-      const { index, ids } = loadIndex(path);
+      const k = wantedNeighbors('search', flags);
+      if (flags.out !== undefined) checkSink(flags.out, k);
       const source = await openInput(queries, flags, 'test');
-      const { k, recall, exact } = flags;
-      const searchers = openSearchers(index, { k, recall, exact }, flags.threads ?? 1);
       try {
-        checkSame(source, index.dimensions, path);
+        let filter: IdSet | undefined;
+        const { index, name } = await openSnapshot(path, flags.threads ?? 1, (loaded) => {
+          checkSame(source, loaded.dimensions, path);
+          filter = filterOf(loaded, flags);
+        });
         await whileWriting(async () => {
           const sink = await openSink(flags.out, k, flags);
           await filled(sink, async () => {
             const meter = new Meter('search', source.rows, flags);
             const pages = source.pages({ pageRows: QUERY_ROWS });
-            const answers = inOrder(pages, searchers.lanes, ({ vectors }) => searchers.search(vectors));
-            for await (const { page, result } of answers) {
-              await sink.write(result, nameOf(page), (id) => ids?.[id] ?? id);
+            const ask = (page: VectorPage): Promise<Answers> =>
+              answer(index, page, { ...flags, k, filter, path: queries });
+            for await (const { page, result } of inOrder(pages, ask)) {
+              await sink.write(result, nameOf(page), name);
               meter.update(page.first + page.rows);
             }
             meter.stop();
           });
-        });
+        }).finally(() => index.dispose());
       } finally {
-        await searchers.close();
         await source.close();
       }
     });
+}
+
+/** The neighbors that a command is to find for each row; undefined: all within a radius. */
+export function wantedNeighbors(
+  command: string,
+  { k, radius }: { k?: number; radius?: number },
+): number | undefined {
+  if (radius === undefined) return k ?? 10;
+  if (k === undefined) return undefined;
+  throw new UsageError(`${command}: expected either -k or --radius, got both`);
+}
+
+/** How rows of a file are answered. */
+interface Question {
+  k?: number;
+  radius?: number;
+  recall: number;
+  exact?: boolean;
+  filter?: IdSet;
+  /** The file that they are of. */
+  path: string;
+}
+
+/** The k nearest of some rows of a file, or all within a radius. */
+export async function answer(
+  index: Answering,
+  { vectors, first }: { vectors: Float32Array; first: number },
+  { k, radius, recall, exact, filter, path }: Question,
+): Promise<Answers> {
+  const options = { recall, exact, filter };
+  try {
+    if (radius !== undefined) return await index.searchRadiusBatch(vectors, radius, options);
+    return packed(await index.searchBatch(vectors, { ...options, k }));
+  } catch (error) {
+    throw inFile(error, path, first);
+  }
+}
+
+/** The rows that may be found, where the user has named ids that alone may, or may not. */
+function filterOf(index: AnyIndex, { only, exclude }: SearchFlags): IdSet | undefined {
+  if (only !== undefined && exclude !== undefined) {
+    throw new UsageError('search: expected either --only or --exclude, got both');
+  }
+  const file = only ?? exclude;
+  if (file === undefined) return undefined;
+  const named = new IdSet(rowsOf(index, file));
+  if (only !== undefined) return named;
+  const others = new IdSet();
+  for (const id of index.userIds()) {
+    const row = index.rowOf(id) as number;
+    if (!named.has(row)) others.add(row);
+  }
+  return others;
 }
 
 /** Finishes a sink, or leaves no trace of it. */
@@ -117,7 +185,7 @@ export function defineExact(program: Command): void {
           await filled(sink, async () => {
             for await (const page of queries.pages({ pageRows: EXACT_QUERIES })) {
               say(`queries ${page.first} to ${page.first + page.rows - 1}`, flags);
-              const { nearest, ids } = await nearestInFile(base, page.vectors, { ...flags, metric });
+              const { nearest, ids } = await nearestInFile(base, queriesPath, page, { ...flags, metric });
               await sink.write(nearest, nameOf(page), ids.length === 0 ? (id) => id : (id) => ids[id]);
             }
           });
@@ -132,22 +200,23 @@ export function defineExact(program: Command): void {
 /** The true nearest rows of a file for some queries; a page of the file is in memory at a time. */
 async function nearestInFile(
   base: VectorSource,
-  queries: Float32Array,
+  queriesPath: string,
+  queries: VectorPage,
   options: { k: number; metric: Metric; quiet?: boolean },
-): Promise<{ nearest: NeighborsBatch; ids: string[] }> {
+): Promise<{ nearest: Answers; ids: string[] }> {
   const { k, metric } = options;
   const { dimensions } = base;
-  const count = queries.length / dimensions;
-  const nearest = {
-    ids: new Uint32Array(count * k).fill(0xffffffff),
-    distances: new Float32Array(count * k).fill(Number.POSITIVE_INFINITY),
-    counts: new Uint32Array(count),
-  };
+  let nearest = noAnswers(queries.rows);
   const ids: string[] = [];
   const meter = new Meter('exact', base.rows, options);
   for await (const page of base.pages()) {
-    const found = exactSearchBatch(page.vectors, queries, { dimensions, k, metric });
-    for (let i = 0; i < count; i++) merge(nearest, found, i, k, page.first);
+    try {
+      const found = exactSearchBatch(page.vectors, queries.vectors, { dimensions, k, metric });
+      nearest = merged(nearest, packed(found), page.first, k);
+    } catch (error) {
+      const isOfQueries = (error as Error).message.startsWith('queries:');
+      throw isOfQueries ? inFile(error, queriesPath, queries.first) : inFile(error, base.path, page.first);
+    }
     for (const id of page.ids ?? []) ids.push(id);
     meter.update(page.first + page.rows);
     // Lets signals through.
@@ -155,30 +224,6 @@ async function nearestInFile(
   }
   meter.stop();
   return { nearest, ids };
-}
-
-/** Merges what a page gave into what those before it gave: both are sorted, and of equal distances the earlier row is first. */
-export function merge(
-  into: NeighborsBatch,
-  from: NeighborsBatch,
-  query: number,
-  k: number,
-  first: number,
-): void {
-  const start = query * k;
-  const oldIds = into.ids.slice(start, start + into.counts[query]);
-  const oldDistances = into.distances.slice(start, start + into.counts[query]);
-  let a = 0;
-  let b = 0;
-  let filled = 0;
-  while (filled < k && (a < oldIds.length || b < from.counts[query])) {
-    const isOld =
-      b >= from.counts[query] || (a < oldIds.length && oldDistances[a] <= from.distances[start + b]);
-    into.ids[start + filled] = isOld ? oldIds[a] : from.ids[start + b] + first;
-    into.distances[start + filled] = isOld ? oldDistances[a++] : from.distances[start + b++];
-    filled++;
-  }
-  into.counts[query] = filled;
 }
 
 export function defineConvert(program: Command): void {

@@ -215,14 +215,43 @@ class TextWriter extends Writer {
   }
 }
 
+/** Powers of ten that are exact. */
+const POWERS: readonly number[] = Array.from({ length: 23 }, (_, exponent) => Number(`1e${exponent}`));
+/** Digits that tell every float32 apart. */
+const MOST_DIGITS = 9;
+
 /** The shortest decimal that reads back as the same float32. */
 export function shortest(value: number): string {
+  const size = Math.abs(value);
+  // Below, it is written with an exponent.
+  if (Math.fround(value) !== value || Number.isInteger(value) || size < 1e-6) return plain(value);
+  const exponent = Math.floor(Math.log10(size));
+  for (let digits = 6; digits <= MOST_DIGITS; digits++) {
+    const places = digits - 1 - exponent;
+    const scaled = Math.round(size * POWERS[places]);
+    // The quotient is the double nearest to the decimal with these digits.
+    if (Math.fround(scaled / POWERS[places]) !== size) continue;
+    return (value < 0 ? '-' : '') + decimal(scaled, places);
+  }
+  return String(value);
+}
+
+/** For any number: several times slower. */
+function plain(value: number): string {
   if (Math.fround(value) !== value || Number.isInteger(value)) return String(value);
-  for (let digits = 6; digits < 9; digits++) {
+  for (let digits = 1; digits <= MOST_DIGITS; digits++) {
     const text = String(Number(value.toPrecision(digits)));
     if (Math.fround(Number(text)) === value) return text;
   }
   return String(value);
+}
+
+/** A whole number with a point before its last so many digits, without zeros at the end. */
+function decimal(whole: number, places: number): string {
+  for (; whole % 10 === 0; places--) whole /= 10;
+  const text = String(whole).padStart(places + 1, '0');
+  const point = text.length - places;
+  return `${text.slice(0, point)}.${text.slice(point)}`;
 }
 
 function quote(text: string, separator: string): string {
