@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { FlowProducer, Queue, QueueEvents } from 'bullmq';
+import type { FlowProducer, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { type BuildOptions, type Metric, VectorIndex, type VectorIndexOptions } from '../index.js';
 import { ClusterError } from './error.js';
@@ -16,7 +16,15 @@ import {
   sha256,
   writeHead,
 } from './manifest.js';
-import { checkRedis, loadPackages, Names, openRedis, type RedisAddress, TOMBSTONE_BITS } from './redis.js';
+import {
+  checkRedis,
+  loadPackages,
+  Names,
+  openRedis,
+  type RedisAddress,
+  TOMBSTONE_BITS,
+  usedBytes,
+} from './redis.js';
 import { fetchPart, RedisStore, type SegmentStore } from './store.js';
 import {
   concat,
@@ -25,7 +33,7 @@ import {
   type Request,
   readAnswer,
   readMerged,
-  readRequestIds,
+  readRequestHead,
   requestHeadBytes,
   writeRequest,
 } from './wire.js';
@@ -127,8 +135,10 @@ const DEADLINE_MS = 30_000;
 const SEGMENT_ROWS = 250_000;
 /** Blocks of a long call that are under way at a time. */
 const IN_FLIGHT = 4;
-/** How often a waiting call looks for its result: events may be lost with a connection. */
+/** How often a waiting call looks for its result unasked: a word may be lost with a connection. */
 const LOOK_MS = 250;
+/** How long Redis may take for a word before it counts as gone. */
+const ANSWER_MS = 2500;
 /** How long a goodbye to Redis may take. */
 const CLOSE_MS = 2000;
 /** The writer's lock: renewed while a writer lives. */
@@ -157,8 +167,10 @@ export class Cluster {
   readonly #names: Names;
   readonly #store: SegmentStore;
   readonly #flows: FlowProducer;
-  readonly #events: QueueEvents;
-  /** Calls that wait for a result, by its merge job. */
+  /** A connection that only listens, and the channel on which this client is told of its results. */
+  readonly #listener: Redis;
+  readonly #reply: string;
+  /** Calls that wait for a value, by its key. */
   readonly #waiting = new Map<string, () => void>();
   #manifest: { key: string; manifest: Manifest } | null = null;
   #isClosed = false;
@@ -168,18 +180,15 @@ export class Cluster {
     names: Names,
     store: SegmentStore,
     flows: FlowProducer,
-    events: QueueEvents,
+    { listener, reply }: { listener: Redis; reply: string },
   ) {
     this.#redis = redis;
     this.#names = names;
     this.#store = store;
     this.#flows = flows;
-    this.#events = events;
-    const wake = ({ jobId }: { jobId: string }): void => this.#waiting.get(jobId)?.();
-    events
-      .on('completed', wake)
-      .on('failed', wake)
-      .on('error', () => {});
+    this.#listener = listener;
+    this.#reply = reply;
+    listener.on('message', (_, key: string) => this.#waiting.get(key)?.());
     flows.on('error', () => {});
   }
 
@@ -189,13 +198,13 @@ export class Cluster {
     const { bullmq } = await loadPackages();
     const redis = await openRedis(options.redis);
     try {
-      await checkRedis(redis, 5000);
-      const connection = { connection: redis, prefix: names.prefix };
-      const flows = new bullmq.FlowProducer(connection);
-      const events = new bullmq.QueueEvents(names.merge, connection);
-      await events.waitUntilReady();
-      const store = options.store ?? new RedisStore(redis, names.key('part', ''));
-      return new Cluster(redis, names, store, flows, events);
+      const flows = new bullmq.FlowProducer({ connection: redis, prefix: names.prefix });
+      const store = options.store ?? new RedisStore(redis, names.parts);
+      const reply = names.key('reply', randomUUID());
+      const listener = redis.duplicate();
+      listener.on('error', () => {}); // it connects again, and waiting calls look for themselves meanwhile
+      await listener.subscribe(reply);
+      return new Cluster(redis, names, store, flows, { listener, reply });
     } catch (error) {
       redis.disconnect();
       throw error;
@@ -207,9 +216,11 @@ export class Cluster {
     if (this.#isClosed) return;
     this.#isClosed = true;
     // Without Redis they would wait for it for ever.
-    const closing = Promise.allSettled([this.#events.close(), this.#flows.close()]);
-    await Promise.race([closing, after(CLOSE_MS, null)]);
-    void this.#events.disconnect().catch(() => {});
+    await within(
+      CLOSE_MS,
+      this.#flows.close().catch(() => {}),
+    );
+    this.#listener.disconnect();
     this.#redis.disconnect();
   }
 
@@ -577,7 +588,6 @@ export class Cluster {
       const text = await this.#redis.get(this.#names.key('worker', id));
       if (text) workers.push(JSON.parse(text));
     }
-    const memory = /used_memory:(\d+)/.exec(await this.#redis.info('memory'))?.[1];
     return {
       generation: head?.generation ?? null,
       dimensions: manifest?.dimensions ?? null,
@@ -585,7 +595,7 @@ export class Cluster {
       rows: manifest ? rowsOf(manifest) : 0,
       segments,
       workers: workers.sort((a, b) => (a.id < b.id ? -1 : 1)),
-      redisBytes: Number(memory ?? 0),
+      redisBytes: await usedBytes(this.#redis),
     };
   }
 
@@ -611,8 +621,12 @@ export class Cluster {
 
   async #view(): Promise<View> {
     this.#alive();
-    await checkRedis(this.#redis, 5000);
-    return this.#viewOf(this.#needed(await this.#head()));
+    const text = await within(ANSWER_MS, this.#redis.get(this.#names.head));
+    if (text === undefined) {
+      await checkRedis(this.#redis, ANSWER_MS);
+      return this.#view();
+    }
+    return this.#viewOf(this.#needed(text === null ? null : readHead(text)));
   }
 
   async #viewOf(head: Head): Promise<View> {
@@ -659,7 +673,7 @@ export class Cluster {
       const view = await this.#view();
       const { dimensions } = view.manifest;
       const request = this.#names.key('request', randomUUID());
-      const bytes = writeRequest({ ...question, dimensions, queries, ids: new Float64Array(0) });
+      const bytes = writeRequest({ ...question, dimensions, queries, ids: new Float64Array(0), next: null });
       await this.#redis.set(request, bytes, 'PX', deadlineOf(options) + KEEP_MS);
       const { lists, missing } = await this.#ask(view, request, rows.length, question, options);
       return { rows, ...lists, missing };
@@ -672,10 +686,9 @@ export class Cluster {
     const { block } = checkSearch(options);
     const view = await this.#view();
     const rows = this.#rowRequests(view, question, options, block);
-    const ask = async ({ request, count }: { request: string; count: number }): Promise<ClusterPage> => {
-      const head = await this.#redis.getrangeBuffer(request, 0, requestHeadBytes(count) - 1);
-      const { lists, missing } = await this.#ask(view, request, count, question, options);
-      return { rows: readRequestIds(head), ...lists, missing };
+    const ask = async ({ request, ids }: { request: string; ids: Float64Array }): Promise<ClusterPage> => {
+      const { lists, missing } = await this.#ask(view, request, ids.length, question, options);
+      return { rows: ids, ...lists, missing };
     };
     yield* this.#inOrder(rows, ask, options, rowsOf(view.manifest));
   }
@@ -685,47 +698,40 @@ export class Cluster {
     question: Question,
     options: ClusterSearchOptions,
     block: number,
-  ): AsyncGenerator<{ request: string; count: number }> {
+  ): AsyncGenerator<{ request: string; ids: Float64Array }> {
     const { bullmq } = await loadPackages();
     for (const segment of allSegments(manifest)) {
       const queue = new bullmq.Queue(this.#names.segment(segment.digest), {
         connection: this.#redis,
         prefix: this.#names.prefix,
       }) as Queue;
-      const events = new bullmq.QueueEvents(this.#names.segment(segment.digest), {
-        connection: this.#redis,
-        prefix: this.#names.prefix,
-      });
-      events.on('error', () => {});
       try {
-        await events.waitUntilReady();
         for (let from: number | null = 0; from !== null; ) {
           const request = this.#names.key('request', randomUUID());
           const ms = deadlineOf(options);
           const data: RowsJob = {
             ...question,
             ...this.#stateFor(segment, manifest, head),
-            request,
-            deadline: Date.now() + ms,
-            from,
-            count: block,
+            ...{ request, reply: this.#reply, deadline: Date.now() + ms, from, count: block },
           };
-          const job = await queue.add('rows', data, {
-            removeOnComplete: { age: 60 },
-            removeOnFail: { age: 60 },
-            attempts: 3,
+          const added = queue.add('rows', data, {
+            ...{ removeOnComplete: true, removeOnFail: true, attempts: 5 },
+            backoff: { type: 'fixed', delay: 200 },
           });
-          let answer: { next: number | null; count: number };
-          try {
-            answer = await job.waitUntilFinished(events, ms);
-          } catch (error) {
-            throw await this.#late([segment], ms, error);
-          }
-          if (answer.count > 0) yield { request, count: answer.count };
-          from = answer.next;
+          const bytes = await this.#result(
+            request,
+            added,
+            data.deadline,
+            options.signal,
+            requestHeadBytes(block),
+          );
+          if (bytes === null) throw await this.#late([segment], ms);
+          const { ids, next } = readRequestHead(bytes);
+          if (ids.length > 0) yield { request, ids };
+          from = next;
         }
       } finally {
-        await Promise.allSettled([events.close(), queue.close()]);
+        await queue.close();
       }
     }
   }
@@ -798,6 +804,7 @@ export class Cluster {
     const data: MergeJob = {
       answers: answers.map(({ key, base }) => ({ key, base })),
       result,
+      reply: this.#reply,
       queries,
       k: Number.isFinite(k) ? k : -1,
       deadline,
@@ -822,23 +829,27 @@ export class Cluster {
         opts: { attempts: 5, backoff: { type: 'fixed', delay: 200 }, ...gone },
       })),
     });
-    const bytes = await this.#result(flow, result, added, deadline, options.signal);
+    const bytes = await this.#result(result, added, deadline, options.signal);
     void this.#redis.unlink(request, result).catch(() => {});
     if (bytes) return { lists: readMerged(bytes), missing: [] };
     return this.#partial(answers, queries, k, ms, options.partial === true);
   }
 
-  /** Waits for a result; null once the deadline has passed. */
+  /** Waits for a value, or its first bytes; null once the deadline has passed. */
   async #result(
-    flow: string,
     key: string,
     added: Promise<unknown>,
     deadline: number,
     signal: AbortSignal | undefined,
+    bytesWanted = 0,
   ): Promise<Buffer | null> {
+    let isTold = false;
     let wake = (): void => {};
     const abort = (): void => wake();
-    this.#waiting.set(flow, () => wake());
+    this.#waiting.set(key, () => {
+      isTold = true;
+      wake();
+    });
     signal?.addEventListener('abort', abort);
     let failure: unknown;
     added.catch((error) => {
@@ -851,23 +862,27 @@ export class Cluster {
         if (failure) throw failure;
         if (this.#isClosed) throw closed();
         const late = deadline - Date.now();
+        if (!isTold) {
+          await new Promise<void>((resolve) => {
+            const timer = setTimeout(resolve, Math.max(0, Math.min(LOOK_MS, late)));
+            wake = () => {
+              clearTimeout(timer);
+              resolve();
+            };
+          });
+          signal?.throwIfAborted();
+        }
+        isTold = false;
         // A connection that is down keeps commands waiting: they must not outlast the deadline.
-        const bytes = await Promise.race([
-          this.#redis.getBuffer(key),
-          after(Math.max(1, Math.min(late, 2 * LOOK_MS)), null),
-        ]);
-        if (bytes) return bytes;
+        const bytes = await within(
+          Math.max(1, Math.min(late, 2 * LOOK_MS)),
+          bytesWanted > 0 ? this.#redis.getrangeBuffer(key, 0, bytesWanted - 1) : this.#redis.getBuffer(key),
+        );
+        if (bytes && bytes.length > 0) return bytes;
         if (late <= 0) return null;
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, Math.min(LOOK_MS, late));
-          wake = () => {
-            clearTimeout(timer);
-            resolve();
-          };
-        });
       }
     } finally {
-      this.#waiting.delete(flow);
+      this.#waiting.delete(key);
       signal?.removeEventListener('abort', abort);
     }
   }
@@ -931,7 +946,7 @@ export class Cluster {
           'ERR_CLUSTER_BUSY',
           `cluster: expected to be the writer within ${deadlineMs} ms, got another one at work`,
         );
-      await after(50, null);
+      await new Promise((resolve) => setTimeout(resolve, 50));
     }
     let isHeld = true;
     const renewal = setInterval(() => {
@@ -1023,8 +1038,17 @@ function closed(): ClusterError {
   return new ClusterError('ERR_CLUSTER_CLOSED', 'cluster: expected an open connection, got a closed one');
 }
 
-function after<T>(ms: number, value: T): Promise<T> {
-  return new Promise((resolve) => setTimeout(resolve, ms, value));
+/** What work gives, or undefined where it takes longer than that. */
+async function within<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, ms, undefined);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function deadlineOf({ deadlineMs = DEADLINE_MS }: ClusterCallOptions): number {

@@ -10,8 +10,9 @@ import {
 import { fetchPart, type SegmentStore } from './store.js';
 import { concat, type Request, writeAnswer } from './wire.js';
 
-/** Queries between two turns of the event loop: locks are renewed there. */
-const QUERIES_AT_ONCE = 16;
+/** Queries until the first turn of the event loop, where locks are renewed; as many as take SLICE_MS from then on. */
+const FIRST_QUERIES = 16;
+const SLICE_MS = 100;
 
 /** A segment in a worker's memory. What it answers depends on its bytes and the question alone, so a job may run twice. */
 export class HeldSegment {
@@ -83,9 +84,11 @@ export class HeldSegment {
     const counts = new Uint32Array(count);
     const ids: Uint32Array[] = [];
     const distances: Float32Array[] = [];
-    for (let first = 0; first < count; first += QUERIES_AT_ONCE) {
-      const some = queries.subarray(first * dimensions, (first + QUERIES_AT_ONCE) * dimensions);
-      const options = exact ? { exact } : { recall };
+    const options = exact ? { exact } : { recall };
+    let size = FIRST_QUERIES;
+    for (let first = 0; first < count; ) {
+      const started = performance.now();
+      const some = queries.subarray(first * dimensions, (first + size) * dimensions);
       if (kind === 'radius') {
         const found = this.index.searchRadiusBatch(some, radius, options);
         for (let i = 0; i + 1 < found.offsets.length; i++)
@@ -94,7 +97,7 @@ export class HeldSegment {
         distances.push(found.distances);
       } else {
         const wanted = Math.min(k, this.index.size);
-        if (wanted === 0) continue;
+        if (wanted === 0) break;
         const found = this.index.searchBatch(some, { ...options, k: wanted });
         found.counts.forEach((filled, i) => {
           counts[first + i] = filled;
@@ -102,7 +105,9 @@ export class HeldSegment {
           distances.push(found.distances.subarray(i * wanted, i * wanted + filled));
         });
       }
-      await new Promise((resolve) => setImmediate(resolve));
+      first += size;
+      size = Math.max(1, Math.floor((size * SLICE_MS) / Math.max(1, performance.now() - started)));
+      if (first < count) await new Promise((resolve) => setImmediate(resolve));
     }
     return writeAnswer(counts, concat(ids, Uint32Array), concat(distances, Float32Array));
   }

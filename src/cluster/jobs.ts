@@ -16,6 +16,8 @@ export interface SearchJob {
 
 /** For one segment: write its next rows as a request. */
 export interface RowsJob extends Omit<SearchJob, 'answer'> {
+  /** Channel on which the request is told when it is there. */
+  reply: string;
   from: number;
   count: number;
   k: number;
@@ -29,6 +31,8 @@ export interface RowsJob extends Omit<SearchJob, 'answer'> {
 export interface MergeJob {
   answers: { key: string; base: number }[];
   result: string;
+  /** Channel on which the result is told when it is there. */
+  reply: string;
   queries: number;
   /** -1: all that came. */
   k: number;

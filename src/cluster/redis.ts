@@ -1,7 +1,10 @@
 import type { Redis } from 'ioredis';
 import { ClusterError } from './error.js';
 
-/** Where Redis is: an address (`redis://…`, `rediss://…` with TLS), or those of some nodes of a Redis Cluster. */
+/**
+ * Where Redis is: an address, or those of some nodes of a Redis Cluster. `redis://name:password@host:6379`, with TLS
+ * `rediss://…`; NODE_EXTRA_CA_CERTS names certificates of one's own authority.
+ */
 export type RedisAddress = string | readonly string[];
 
 interface Packages {
@@ -28,21 +31,69 @@ export function loadPackages(): Promise<Packages> {
   return packages;
 }
 
-/** A connection that tries again for ever: what waits on it has deadlines of its own. */
+/** What a connection stumbled over last, to be told where Redis does not answer. */
+const troubles = new WeakMap<Redis, Error>();
+
+/**
+ * A connection that answers, and from then on tries again for ever: what waits on it has deadlines of its own. One address
+ * may be that of a Redis Cluster's node.
+ */
 export async function openRedis(address: RedisAddress): Promise<Redis> {
+  const isOne = typeof address === 'string';
+  const redis = isOne ? await openNode(address) : await openCluster(address);
+  try {
+    await checkRedis(redis, 5000);
+    if (!isOne || !/cluster_enabled:1/.test(await redis.info('cluster'))) return redis;
+  } catch (error) {
+    redis.disconnect();
+    throw error;
+  }
+  redis.disconnect();
+  return openRedis([address]);
+}
+
+// BullMQ wants no limit of retries on connections that block.
+const OPTIONS = { maxRetriesPerRequest: null, enableAutoPipelining: false, retryStrategy: retryAfter };
+
+async function openNode(address: string): Promise<Redis> {
   const { ioredis } = await loadPackages();
-  // BullMQ wants no limit of retries on connections that block.
-  const options = { maxRetriesPerRequest: null, enableAutoPipelining: false, retryStrategy: retryAfter };
-  const redis =
-    typeof address === 'string'
-      ? new ioredis.Redis(address, options)
-      : (new ioredis.Cluster([...address], {
-          redisOptions: options,
-          clusterRetryStrategy: retryAfter,
-        }) as unknown as Redis);
-  // Without a listener each lost connection would end the process. Who waits is told by the deadline.
-  redis.on('error', () => {});
+  return listening(new ioredis.Redis(address, OPTIONS));
+}
+
+async function openCluster(addresses: readonly string[]): Promise<Redis> {
+  const { ioredis } = await loadPackages();
+  const [first] = addresses.map((address) => new URL(address));
+  // Other nodes than these are found through them: name, password and TLS of the first are those of all.
+  const isSafe = first.protocol === 'rediss:';
+  const cluster = new ioredis.Cluster([...addresses], {
+    redisOptions: {
+      ...OPTIONS,
+      ...(first.username !== '' && { username: decodeURIComponent(first.username) }),
+      ...(first.password !== '' && { password: decodeURIComponent(first.password) }),
+      ...(isSafe && { tls: {} }),
+    },
+    // A certificate is for a name: it must not become a number on the way.
+    ...(isSafe && {
+      dnsLookup: (host: string, done: (error: null, host: string) => void) => done(null, host),
+    }),
+    clusterRetryStrategy: retryAfter,
+  });
+  return listening(cluster as unknown as Redis);
+}
+
+/** Without a listener each lost connection would end the process. Who waits is told by the deadline. */
+function listening(redis: Redis): Redis {
+  redis.on('error', (error: Error) => troubles.set(redis, error));
+  redis.on('ready', () => troubles.delete(redis));
   return redis;
+}
+
+/** Bytes that all nodes use which hold values. */
+export async function usedBytes(redis: Redis): Promise<number> {
+  const { nodes } = redis as { nodes?: (role: 'master') => Redis[] };
+  const all = nodes ? nodes.call(redis, 'master') : [redis];
+  const infos = await Promise.all(all.map((node) => node.info('memory')));
+  return infos.reduce((sum, info) => sum + Number(/used_memory:(\d+)/.exec(info)?.[1] ?? 0), 0);
 }
 
 function retryAfter(times: number): number {
@@ -59,9 +110,12 @@ export async function checkRedis(redis: Redis, ms: number): Promise<void> {
     await Promise.race([redis.ping(), late]);
   } catch (error) {
     const { host, port } = redis.options ?? {};
+    const place = host === undefined ? 'the nodes of a Redis Cluster' : `Redis at ${host}:${port}`;
+    const { message } = error as Error;
+    const trouble = troubles.get(redis)?.message;
     throw new ClusterError(
       'ERR_CLUSTER_REDIS',
-      `redis: expected an answer from Redis at ${host ?? 'the cluster'}:${port ?? ''}, got ${(error as Error).message}`,
+      `redis: expected an answer from ${place}, got ${message}${trouble && trouble !== message ? ` (${trouble})` : ''}`,
       [],
       error,
     );
@@ -72,10 +126,11 @@ export async function checkRedis(redis: Redis, ms: number): Promise<void> {
 
 /**
  * Names of everything that a cluster keeps in Redis. The braces put all of it into one slot of a Redis Cluster, as BullMQ
- * needs.
+ * needs; segments' bytes, which no script touches, lie without them on all of its nodes.
  */
 export class Names {
   readonly prefix: string;
+  readonly parts: string;
 
   constructor(name: string) {
     if (typeof name !== 'string' || !/^[\w.-]{1,64}$/.test(name))
@@ -84,6 +139,7 @@ export class Names {
         `name: expected 1 to 64 letters, digits, dots or dashes, got ${JSON.stringify(name)}`,
       );
     this.prefix = `{orthant-${name}}`;
+    this.parts = `orthant-${name}:part:`;
   }
 
   /** Queue of the jobs that put a flow's answers together. */

@@ -2,7 +2,7 @@
  * What crosses the network for a block of queries, in bytes rather than JSON. Little-endian, as typed arrays are on every
  * machine that Node runs on.
  *
- * A request: f64 × 8 (kind, queries, dimensions, k, recall, radius, exact, ids), then f64 × ids, then f32 queries.
+ * A request: f64 × 9 (kind, queries, dimensions, k, recall, radius, exact, ids, next), then f64 × ids, then f32 queries.
  * A segment's answer: f64 × 2 (queries, neighbors in all), u32 × queries counts, u32 local ids, f32 distances.
  * A merged answer: the same with f64 global ids before the distances.
  */
@@ -18,6 +18,8 @@ export interface Request {
   queries: Float32Array;
   /** Global ids of the queries, where they are rows of the cluster; else empty. */
   ids: Float64Array;
+  /** Where rows of a segment go on behind these, as a local id; null at its end, and where they are no rows of it. */
+  next: number | null;
 }
 
 /** Neighbors of a block of queries: those of query i stand behind those of query i - 1, counts[i] of them, nearest first. */
@@ -27,19 +29,20 @@ export interface Lists {
   distances: Float32Array;
 }
 
-const FIELDS = 8;
+const FIELDS = 9;
 
 export function writeRequest(request: Request): Buffer {
-  const { kind, dimensions, k, recall, radius, exact, queries, ids } = request;
+  const { kind, dimensions, k, recall, radius, exact, queries, ids, next } = request;
   const count = queries.length / dimensions;
-  const head = [kind === 'radius' ? 1 : 0, count, dimensions, k, recall, radius, exact ? 1 : 0, ids.length];
+  const isRadius = kind === 'radius' ? 1 : 0;
+  const head = [isRadius, count, dimensions, k, recall, radius, exact ? 1 : 0, ids.length, next ?? -1];
   return Buffer.concat([bytesOf(Float64Array.from(head)), bytesOf(ids), bytesOf(queries)]);
 }
 
 export function readRequest(bytes: Uint8Array): Request {
   const aligned = new Uint8Array(bytes); // a Buffer may start anywhere, and its slice() is no copy
   const head = new Float64Array(aligned.buffer, 0, FIELDS);
-  const [kind, count, dimensions, k, recall, radius, exact, idCount] = head;
+  const [kind, count, dimensions, k, recall, radius, exact, idCount, next] = head;
   const at = 8 * FIELDS;
   return {
     kind: kind === 1 ? 'radius' : 'nearest',
@@ -48,6 +51,7 @@ export function readRequest(bytes: Uint8Array): Request {
     recall,
     radius,
     exact: exact === 1,
+    next: next < 0 ? null : next,
     ids: new Float64Array(aligned.buffer, at, idCount),
     queries: new Float32Array(aligned.buffer, at + 8 * idCount, count * dimensions),
   };
@@ -58,10 +62,11 @@ export function requestHeadBytes(ids: number): number {
   return 8 * (FIELDS + ids);
 }
 
-/** The ids alone, from the first `requestHeadBytes` bytes. */
-export function readRequestIds(bytes: Uint8Array): Float64Array {
+/** The ids and what follows them, from at least the first `requestHeadBytes` bytes. */
+export function readRequestHead(bytes: Uint8Array): Pick<Request, 'ids' | 'next'> {
   const aligned = new Uint8Array(bytes);
-  return new Float64Array(aligned.buffer, 8 * FIELDS, new Float64Array(aligned.buffer, 0, FIELDS)[7]);
+  const [ids, next] = new Float64Array(aligned.buffer, 8 * (FIELDS - 2), 2);
+  return { ids: new Float64Array(aligned.buffer, 8 * FIELDS, ids), next: next < 0 ? null : next };
 }
 
 /** A segment's answer; `ids` are local. */

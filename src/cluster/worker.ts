@@ -6,7 +6,7 @@ import { ClusterError } from './error.js';
 import { HeldSegment } from './held.js';
 import { KEEP_MS, type MergeJob, type RowsJob, type SearchJob } from './jobs.js';
 import { type Head, type Manifest, readHead } from './manifest.js';
-import { checkRedis, loadPackages, Names, openRedis, type RedisAddress, TOMBSTONE_BITS } from './redis.js';
+import { loadPackages, Names, openRedis, type RedisAddress, TOMBSTONE_BITS } from './redis.js';
 import { RedisStore, type SegmentStore } from './store.js';
 import { mergeLists, type Request, readAnswer, readRequest, writeMerged, writeRequest } from './wire.js';
 
@@ -89,7 +89,7 @@ export class ClusterWorker extends EventEmitter {
     this.#memoryBytes = options.memoryBytes ?? 2 ** 30;
     this.#copies = options.copies ?? 1;
     this.#goneAfterMs = options.goneAfterMs ?? 5000;
-    this.#store = options.store ?? new RedisStore(redis, names.key('part', ''));
+    this.#store = options.store ?? new RedisStore(redis, names.parts);
   }
 
   /** Joins a cluster; resolves when the segments that it takes at first are served. */
@@ -105,7 +105,6 @@ export class ClusterWorker extends EventEmitter {
     }
     const redis = await openRedis(options.redis);
     try {
-      await checkRedis(redis, 5000);
       const worker = new ClusterWorker(redis, names, options);
       await worker.#start();
       return worker;
@@ -374,31 +373,37 @@ export class ClusterWorker extends EventEmitter {
     await this.#redis.set(answer, bytes, 'PX', Math.max(1, deadline - Date.now()) + KEEP_MS);
   }
 
-  async #rows(job: Job<RowsJob>, held: HeldSegment): Promise<{ next: number | null; count: number }> {
-    const { request, tombstones, blocks, deadline, from, count, kind, k, recall, radius, exact } = job.data;
+  async #rows(job: Job<RowsJob>, held: HeldSegment): Promise<void> {
+    const { request, reply, tombstones, blocks, deadline, from, count, kind, k, recall, radius, exact } =
+      job.data;
+    if (Date.now() > deadline) return;
     await this.#refresh(held, this.#manifest!, tombstones, blocks);
     const { ids, vectors, next } = held.rows(from, count, this.#rowsOf(this.#manifest!, held));
     const { dimensions } = held.index;
-    const bytes = writeRequest({ kind, dimensions, k, recall, radius, exact, queries: vectors, ids });
-    await this.#redis.set(request, bytes, 'PX', Math.max(1, deadline - Date.now()) + KEEP_MS);
-    return { next, count: ids.length };
+    const bytes = writeRequest({ kind, dimensions, k, recall, radius, exact, queries: vectors, ids, next });
+    await this.#tell(request, bytes, deadline, reply);
   }
 
   async #merge(job: Job<MergeJob>): Promise<void> {
-    const { answers, result, queries, k, deadline } = job.data;
+    const { answers, result, reply, queries, k, deadline } = job.data;
     if (Date.now() > deadline) return;
-    // Delivered twice: the answers may be gone already.
-    if ((await this.#redis.exists(result)) === 1) return;
-    const lists = await Promise.all(
-      answers.map(async ({ key, base }) => {
-        const bytes = await this.#redis.getBuffer(key);
-        if (bytes === null) throw new Error(`answer: expected one at ${key}, got none`);
-        return readAnswer(bytes, base);
-      }),
-    );
+    const found = await this.#redis.mgetBuffer(...answers.map(({ key }) => key));
+    const lost = found.indexOf(null);
+    if (lost >= 0) {
+      // Delivered twice: the answers have become the result.
+      if ((await this.#redis.exists(result)) === 1) return;
+      throw new Error(`answer: expected one at ${answers[lost].key}, got none`);
+    }
+    const lists = found.map((bytes, i) => readAnswer(bytes!, answers[i].base));
     const merged = mergeLists(lists, queries, k < 0 ? Infinity : k);
-    await this.#redis.set(result, writeMerged(merged), 'PX', Math.max(1, deadline - Date.now()) + KEEP_MS);
+    await this.#tell(result, writeMerged(merged), deadline, reply);
     await this.#redis.unlink(...answers.map(({ key }) => key));
+  }
+
+  /** Stores what a client waits for, and says so: the value stays where the word is lost with a connection. */
+  async #tell(key: string, bytes: Buffer, deadline: number, reply: string): Promise<void> {
+    await this.#redis.set(key, bytes, 'PX', Math.max(1, deadline - Date.now()) + KEEP_MS);
+    await this.#redis.publish(reply, key);
   }
 
   /** A request is fetched once for all segments that this process holds. */
