@@ -46,7 +46,7 @@ export function fitModel(result: ClusterResult): ClusterModel {
   const { cluster, rows, dimensions, k, block, workers, segmentBytes } = result;
   // One segment's time against its rows, on logarithmic scales.
   const [logBase, exponent] = fitLine(
-    cluster.map((f) => [Math.log(rows / f.segments), Math.log(f.inProcessMs / f.segments)]),
+    cluster.map((f) => [Math.log(rows / f.segments), Math.log(f.inProcessCpuMs / f.segments)]),
   );
   const segmentMs = (n: number): number => Math.exp(logBase + exponent * Math.log(n));
   const rest = (f: ClusterFigures): number =>

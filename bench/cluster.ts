@@ -2,14 +2,16 @@
  * What a cluster costs beside calling its segments in one process:
  *
  *     npx tsx bench/data.ts words
- *     npm run bench:cluster -- [--rows 340479] [--json bench/results/cluster.json]
+ *     npm run bench:cluster -- [--rows 340479] [--segments 1,2,4,8] [--json bench/results/cluster.json]
  *
- * A Redis of its own on loopback, two worker processes, `words` cut into 1, 2, 4 and 8 segments. For each: bytes that
- * Redis moved per query, Redis commands per block, seconds to publish, milliseconds of a block of 100 queries by the
- * cluster and by the same segments in this process, recall beside both; at the end the time until all is served again
- * after a worker was killed. `bench/cluster-model.ts` reads the result.
+ * A Redis of its own on loopback, two worker processes, `words` cut into 1, 2, 4 and 8 segments. For each: seconds to
+ * publish, bytes that Redis moved per query, Redis commands per block, CPU time of a block of 100 queries (client, workers
+ * and Redis together) and of the same segments called in this process, the time that a block takes, recall beside both; at
+ * the end the time until all is served again after a worker was killed. CPU times are what other work on the machine hardly
+ * changes. Needs Linux, whose /proc tells of other processes. `bench/cluster-model.ts` reads the result.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Redis } from 'ioredis';
@@ -26,16 +28,22 @@ const RECALL = 0.95;
 const WORKERS = 2;
 const COUNTS = [1, 2, 4, 8];
 const GONE_MS = 2000;
+/** Rounds of all queries: the first warm both sides up, whose code is compiled as it runs. */
+const [WARM, ROUNDS] = [5, 5];
 
 export interface ClusterFigures {
   segments: number;
   publishSeconds: number;
   bytesPerQuery: number;
   commandsPerBlock: number;
-  /** Of one block of 100 queries, waited for before the next is asked. */
+  /** CPU milliseconds of a block of 100 queries: client, workers and Redis. */
+  blockCpuMs: number;
+  /** Of them in Redis. */
+  redisCpuMs: number;
+  /** CPU milliseconds of the same segments one after the other in this process. */
+  inProcessCpuMs: number;
+  /** Milliseconds of one block, waited for before the next is asked: the median. */
   blockMs: number;
-  /** The same segments one after the other in this process. */
-  inProcessMs: number;
   queriesPerSecond: number;
   recall: number;
   inProcessRecall: number;
@@ -68,16 +76,42 @@ async function startWorker(redis: string, name: string): Promise<ChildProcess> {
   return child;
 }
 
+/** CPU milliseconds of other processes since they began, of which the kernel tells in hundredths of a second. */
+function cpuMsOf(children: ChildProcess[]): number {
+  let ticks = 0;
+  for (const { pid } of children) {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /, '')
+      .split(' ');
+    ticks += Number(fields[11]) + Number(fields[12]);
+  }
+  return ticks * 10;
+}
+
+/** The segments' own snapshots, so that both sides search the very same. */
+async function segmentsOf(redis: Redis, name: string): Promise<{ base: number; index: VectorIndex }[]> {
+  const [generation, version] = String(await redis.get(`{orthant-${name}}:head`)).split(' ');
+  const manifest = String(await redis.get(`{orthant-${name}}:manifest:${generation}:${version}`));
+  const segments: { base: number; parts: { key: string }[] }[] = JSON.parse(manifest).segments;
+  return Promise.all(
+    segments.map(async ({ base, parts }) => {
+      const bytes = await Promise.all(parts.map(({ key }) => redis.getBuffer(`orthant-${name}:part:${key}`)));
+      return { base, index: VectorIndex.load(Buffer.concat(bytes as Buffer[])) };
+    }),
+  );
+}
+
 async function until(isSo: () => Promise<boolean>): Promise<void> {
   while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
-async function counters(redis: Redis): Promise<{ bytes: number; commands: number }> {
-  const info = await redis.info('stats');
-  const read = (name: string): number => Number(new RegExp(`${name}:(\\d+)`).exec(info)?.[1]);
+async function counters(redis: Redis): Promise<{ bytes: number; commands: number; cpuMs: number }> {
+  const info = await redis.info('all');
+  const read = (name: string): number => Number(new RegExp(`^${name}:([\\d.]+)`, 'm').exec(info)?.[1]);
   return {
     bytes: read('total_net_input_bytes') + read('total_net_output_bytes'),
     commands: read('total_commands_processed'),
+    cpuMs: 1000 * (read('used_cpu_user') + read('used_cpu_sys')),
   };
 }
 
@@ -91,18 +125,21 @@ function recallOf(ids: ArrayLike<number>, truth: Int32Array, truthStride: number
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { rows: { type: 'string' }, json: { type: 'string' } } });
+  const { values } = parseArgs({
+    options: { rows: { type: 'string' }, segments: { type: 'string' }, json: { type: 'string' } },
+  });
   const { base, queries, truth, n, d, nq } = readDataSet('words');
   const rows = Math.min(n, Number(values.rows ?? n));
   const vectors = base.subarray(0, rows * d);
   const truthStride = truth.length / nq;
-  const server = await RedisServer.start();
+  const counts = values.segments?.split(',').map(Number) ?? COUNTS;
+  const server = await RedisServer.start('--appendfsync', 'everysec');
   const redis = new Redis(server.url);
   const figures: ClusterFigures[] = [];
   let segmentBytes = 0;
   let recoverySeconds = 0;
   try {
-    for (const count of COUNTS) {
+    for (const count of counts) {
       const name = `bench-${count}`;
       const cluster = await Cluster.connect({ redis: server.url, name });
       const segmentRows = Math.ceil(rows / count);
@@ -114,51 +151,60 @@ async function main(): Promise<void> {
         (await cluster.status()).segments.every(({ holders }) => holders > 0);
       await until(served);
       const options = { k: K, recall: RECALL, block: BLOCK };
-      const warm = await cluster.searchBatch(queries, options);
-      const recall = recallOf(warm.ids, truth, truthStride, nq);
+      let recall = 0;
+      for (let round = 0; round < WARM; round++)
+        recall = recallOf((await cluster.searchBatch(queries, options)).ids, truth, truthStride, nq);
 
+      const blocks = (ROUNDS * nq) / BLOCK;
       const before = await counters(redis);
+      const cpuBefore = cpuMs() + cpuMsOf(workers);
       const together = performance.now();
-      await cluster.searchBatch(queries, options);
+      for (let round = 0; round < ROUNDS; round++) await cluster.searchBatch(queries, options);
       const seconds = (performance.now() - together) / 1000;
       const after = await counters(redis);
+      const cpu = cpuMs() + cpuMsOf(workers) - cpuBefore;
 
-      const local = Array.from({ length: count }, (_, i) =>
-        VectorIndex.from(vectors.subarray(i * segmentRows * d, (i + 1) * segmentRows * d), {
-          dimensions: d,
-          metric: 'cosine',
-        }),
-      );
       const blockMs: number[] = [];
-      const inProcessMs: number[] = [];
-      const found = new Float64Array(nq * K);
       for (let i = 0; i < nq; i += BLOCK) {
-        const block = queries.subarray(i * d, (i + BLOCK) * d);
-        let at = performance.now();
-        await cluster.searchBatch(block, options);
-        blockMs.push(performance.now() - at);
-        at = performance.now();
-        const answers = local.map((index) => index.searchBatch(block, { k: K, recall: RECALL }));
-        for (let q = 0; q < BLOCK; q++) {
-          const all = answers.flatMap(({ ids, distances }, s) =>
-            Array.from({ length: K }, (_, j) => ({
-              id: ids[q * K + j] + s * segmentRows,
-              distance: distances[q * K + j],
-            })),
-          );
-          all.sort((a, b) => a.distance - b.distance || a.id - b.id);
-          for (let j = 0; j < K; j++) found[(i + q) * K + j] = all[j].id;
-        }
-        inProcessMs.push(performance.now() - at);
+        const start = performance.now();
+        await cluster.searchBatch(queries.subarray(i * d, (i + BLOCK) * d), options);
+        blockMs.push(performance.now() - start);
       }
+
+      const local = await segmentsOf(redis, name);
+      const found = new Float64Array(nq * K);
+      const search = (): void => {
+        for (let i = 0; i < nq; i += BLOCK) {
+          const block = queries.subarray(i * d, (i + BLOCK) * d);
+          const answers = local.map(({ base, index }) => ({
+            base,
+            ...index.searchBatch(block, { k: K, recall: RECALL }),
+          }));
+          for (let q = 0; q < BLOCK; q++) {
+            const all = answers.flatMap(({ base, ids, distances }) =>
+              Array.from({ length: K }, (_, j) => ({
+                id: base + ids[q * K + j],
+                distance: distances[q * K + j],
+              })),
+            );
+            all.sort((a, b) => a.distance - b.distance || a.id - b.id);
+            for (let j = 0; j < K; j++) found[(i + q) * K + j] = all[j].id;
+          }
+        }
+      };
+      for (let round = 0; round < WARM; round++) search();
+      const inProcess = cpuMs();
+      for (let round = 0; round < ROUNDS; round++) search();
       figures.push({
         segments: count,
         publishSeconds,
-        bytesPerQuery: (after.bytes - before.bytes) / nq,
-        commandsPerBlock: (after.commands - before.commands) / (nq / BLOCK),
+        bytesPerQuery: (after.bytes - before.bytes) / (ROUNDS * nq),
+        commandsPerBlock: (after.commands - before.commands) / blocks,
+        blockCpuMs: (cpu + after.cpuMs - before.cpuMs) / blocks,
+        redisCpuMs: (after.cpuMs - before.cpuMs) / blocks,
+        inProcessCpuMs: (cpuMs() - inProcess) / blocks,
         blockMs: median(blockMs),
-        inProcessMs: median(inProcessMs),
-        queriesPerSecond: nq / seconds,
+        queriesPerSecond: (ROUNDS * nq) / seconds,
         recall,
         inProcessRecall: recallOf(found, truth, truthStride, nq),
       });
@@ -171,7 +217,7 @@ async function main(): Promise<void> {
         recoverySeconds = (performance.now() - killed) / 1000;
       }
       for (const worker of workers) worker.kill('SIGKILL');
-      for (const index of local) index.dispose();
+      for (const { index } of local) index.dispose();
       await cluster.close();
       await redis.flushall();
       console.error(`${count} segments: done, ${figure(cpuMs() / 1000)} s of CPU`);
@@ -195,33 +241,29 @@ async function main(): Promise<void> {
   console.log(
     table([
       [
-        'segments',
-        'publish s',
-        'bytes/query',
-        'commands/block',
-        'block ms',
-        'in process ms',
-        'QPS',
-        'recall',
-        'in process',
+        ...[
+          'segments',
+          'publish s',
+          'bytes/query',
+          'commands/block',
+          'block CPU ms',
+          'of it Redis',
+          'in process',
+        ],
+        ...['more', 'block ms', 'QPS', 'recall', 'in process'],
       ],
-      ...figures.map((f) =>
-        [
-          f.segments,
-          f.publishSeconds,
-          f.bytesPerQuery,
-          f.commandsPerBlock,
-          f.blockMs,
-          f.inProcessMs,
-          f.queriesPerSecond,
-        ]
-          .map(figure)
-          .concat(f.recall.toFixed(3), f.inProcessRecall.toFixed(3)),
-      ),
+      ...figures.map((f) => [
+        ...[f.segments, f.publishSeconds, f.bytesPerQuery, f.commandsPerBlock].map(figure),
+        ...[f.blockCpuMs, f.redisCpuMs, f.inProcessCpuMs].map(figure),
+        `${Math.round(100 * (f.blockCpuMs / f.inProcessCpuMs - 1))} %`,
+        ...[f.blockMs, f.queriesPerSecond].map(figure),
+        f.recall.toFixed(3),
+        f.inProcessRecall.toFixed(3),
+      ]),
     ]),
   );
   console.log(`served again ${figure(recoverySeconds)} s after a worker was killed`);
   if (values.json) writeJson(values.json, result);
 }
 
-await main();
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main();
