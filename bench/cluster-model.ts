@@ -4,11 +4,12 @@
  * A block of queries costs
  *
  *     ms(S, W) = flow + child · S + ⌈S / W⌉ · segment(n / S)        latency, S segments on W workers
+ *     cpu(S) = c + d · S + S · segment(n / S)                        client, workers and Redis together
  *     commands(S) = a + b · S                                        Redis' work, one thread
  *     bytes(S, W) = request · (1 + min(S, W)) + answer · 2 S + 2 · merged     a query's share of what crosses the network
  *
- * The coefficients are fitted to 1, 2, 4 and 8 segments by least squares; the prediction is printed beside what was
- * measured, then carried to 1e9 and 1e11 vectors. `segment(n)` grows with the power of n that the measured block in one
+ * The coefficients are fitted by least squares. Each of the runs at 1, 2, 4 and 8 segments is predicted from the three
+ * others, and the prediction printed beside what was measured; then all four carry it to 1e9 and 1e11 vectors. `segment(n)` grows with the power of n that the measured block in one
  * process shows.
  */
 import { readFileSync } from 'node:fs';
@@ -25,6 +26,8 @@ export interface ClusterModel {
   flowMs: number;
   childMs: number;
   segmentMs(rows: number): number;
+  /** CPU milliseconds of a block of n rows in so many segments. */
+  cpuMs(segments: number, rows: number): number;
   commands(segments: number): number;
   bytes(segments: number, workers: number): number;
   blockMs(segments: number, workers: number, rows: number): number;
@@ -52,6 +55,9 @@ export function fitModel(result: ClusterResult): ClusterModel {
   const rest = (f: ClusterFigures): number =>
     f.blockMs - Math.ceil(f.segments / workers) * segmentMs(rows / f.segments);
   const [flowMs, childMs] = fitLine(cluster.map((f) => [f.segments, rest(f)]));
+  const [cpu0, cpu1] = fitLine(
+    cluster.map((f) => [f.segments, f.blockCpuMs - f.segments * segmentMs(rows / f.segments)]),
+  );
   const [commands0, commands1] = fitLine(cluster.map((f) => [f.segments, f.commandsPerBlock]));
   const bytesAlone = (segments: number, holders: number): number =>
     4 * dimensions * (1 + Math.min(segments, holders)) + 8 * k * 2 * segments + 2 * 12 * k;
@@ -63,6 +69,7 @@ export function fitModel(result: ClusterResult): ClusterModel {
     flowMs,
     childMs,
     segmentMs,
+    cpuMs: (segments, n) => cpu0 + cpu1 * segments + segments * segmentMs(n / segments),
     commands: (segments) => commands0 + commands1 * segments,
     bytes: (segments, holders) => bytesAlone(segments, holders) + (bytes0 + bytes1 * segments) / block,
     blockMs: (segments, holders, n) =>
@@ -71,9 +78,35 @@ export function fitModel(result: ClusterResult): ClusterModel {
   };
 }
 
+export interface Prediction {
+  segments: number;
+  blockCpuMs: number;
+  blockMs: number;
+  bytesPerQuery: number;
+  commandsPerBlock: number;
+}
+
+/** Each run as the others predict it; none where they are too few for a line. */
+export function predict(result: ClusterResult): Prediction[] {
+  const { cluster, rows, workers } = result;
+  if (cluster.length < 3) return [];
+  return cluster.map((left) => {
+    const model = fitModel({ ...result, cluster: cluster.filter((f) => f !== left) });
+    const { segments } = left;
+    return {
+      segments,
+      blockCpuMs: model.cpuMs(segments, rows),
+      blockMs: model.blockMs(segments, workers, rows),
+      bytesPerQuery: model.bytes(segments, workers),
+      commandsPerBlock: model.commands(segments),
+    };
+  });
+}
+
 function print(result: ClusterResult): void {
   const model = fitModel(result);
-  const { cluster, rows, workers, block } = result;
+  const { cluster, rows, block } = result;
+  const predicted = predict(result);
   console.log(
     `measured at ${result.commit} on ${result.machine}, Node ${result.node}: ${result.data}, ${rows} rows\n`,
   );
@@ -81,17 +114,17 @@ function print(result: ClusterResult): void {
     `${Math.round((100 * predicted) / measured - 100)} %`;
   console.log(
     table([
-      ['segments', 'block ms', 'model', 'off', 'bytes/query', 'model', 'off', 'commands', 'model', 'off'],
-      ...cluster.map((f) => {
-        const ms = model.blockMs(f.segments, workers, rows);
-        const bytes = model.bytes(f.segments, workers);
-        const commands = model.commands(f.segments);
-        return [
-          ...[String(f.segments), figure(f.blockMs), figure(ms), off(ms, f.blockMs)],
-          ...[figure(f.bytesPerQuery), figure(bytes), off(bytes, f.bytesPerQuery)],
-          ...[figure(f.commandsPerBlock), figure(commands), off(commands, f.commandsPerBlock)],
-        ];
-      }),
+      [
+        ...['segments', 'CPU ms', 'model', 'off', 'block ms', 'model', 'off'],
+        ...['bytes/query', 'model', 'off', 'commands', 'model', 'off'],
+      ],
+      ...cluster.map((f, i) => [
+        String(f.segments),
+        ...(['blockCpuMs', 'blockMs', 'bytesPerQuery', 'commandsPerBlock'] as const).flatMap((field) => {
+          const guess = predicted[i]?.[field] ?? Number.NaN;
+          return [figure(f[field]), figure(guess), off(guess, f[field])];
+        }),
+      ]),
     ]),
   );
   console.log();
@@ -117,7 +150,7 @@ function print(result: ClusterResult): void {
     const segments = Math.ceil(n / perSegment);
     const machines = Math.ceil((n * model.bytesPerRow) / MACHINE_BYTES);
     const holders = machines * CORES;
-    const cpuMs = segments * model.segmentMs(perSegment);
+    const cpuMs = model.cpuMs(segments, n);
     sizes.push([
       n.toExponential(0),
       figure(perSegment),

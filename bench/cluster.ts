@@ -18,6 +18,7 @@ import { Redis } from 'ioredis';
 import { VectorIndex } from 'orthant';
 import { Cluster } from 'orthant/cluster';
 import { RedisServer } from '../test/redis-server.js';
+import { type Prediction, predict } from './cluster-model.js';
 import { readDataSet } from './data.js';
 import { cpuMs, figure, median, type Provenance, provenance, table, writeJson } from './record.js';
 
@@ -60,6 +61,8 @@ export interface ClusterResult extends Provenance {
   /** Bytes of all segments' snapshots. */
   segmentBytes: number;
   recoverySeconds: number;
+  /** What bench/cluster-model.ts makes of the other runs for each. */
+  predicted: Prediction[];
 }
 
 /** A worker process; resolves when it has joined. */
@@ -237,7 +240,9 @@ async function main(): Promise<void> {
     workers: WORKERS,
     segmentBytes,
     recoverySeconds,
+    predicted: [],
   };
+  result.predicted = predict(result);
   console.log(
     table([
       [
