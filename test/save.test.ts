@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import fs, {
   chmodSync,
   existsSync,
@@ -267,46 +267,103 @@ describe('a save of which any step fails', () => {
   });
 });
 
-describe('a writer that is killed', () => {
-  const ROUNDS = 200;
-  const program = path.join(folder, '..', `${path.basename(folder)}-writer.mjs`);
-  const killed = mkdtempSync(path.join(tmpdir(), 'orthant-killed-'));
-  beforeAll(async () => {
-    // One small file, so that a writer starts fast.
-    const source = `
-      import { VectorIndex } from './src/index.js';
-      import { saveFile } from './src/node/index.js';
-      import { readFileSync } from 'node:fs';
-      const [target, ...names] = process.argv.slice(2);
-      const indexes = names.map((name) => VectorIndex.load(new Uint8Array(readFileSync(name))));
+/** A process that saves, of the one function alone, so that it starts fast. Snapshots stand in for their indexes. */
+const program = path.join(folder, '..', `${path.basename(folder)}-writer.mjs`);
+const apart = mkdtempSync(path.join(tmpdir(), 'orthant-apart-'));
+const snapshots = ['older', 'newer'].map((name) => path.join(apart, name));
+beforeAll(async () => {
+  const source = `
+    import { saveFile } from './src/node/save.js';
+    import { copyFileSync, readdirSync, readFileSync } from 'node:fs';
+    import { dirname } from 'node:path';
+    const [task, target, ...names] = process.argv.slice(2);
+    const contents = names.map((name) => readFileSync(name));
+    const indexes = contents.map((bytes) => ({
+      *snapshotParts() {
+        for (let at = 0; at < bytes.length; at += 8192) yield bytes.subarray(at, at + 8192);
+      },
+    }));
+    if (task === 'again and again') {
       process.stdout.write('ready');
-      process.stdin.once('data', () => {
-        for (let i = 0; ; i++) saveFile(indexes[i % 2], target, { keepPrevious: i % 3 === 0 });
-      });`;
-    const resolveDir = fileURLToPath(new URL('..', import.meta.url));
-    await build({
-      stdin: { contents: source, resolveDir, loader: 'ts' },
-      bundle: true,
-      format: 'esm',
-      platform: 'node',
-      outfile: program,
-    });
+      process.stdin.once('data', (first) => {
+        for (let i = Number(first); ; i++) saveFile(indexes[i % 2], target, { keepPrevious: i % 3 === 0 });
+      });
+    } else {
+      if (task === 'where there is no room') copyFileSync(names[0], target);
+      let code = 'none';
+      try {
+        saveFile(indexes[1], target);
+      } catch (error) {
+        code = error.code;
+      }
+      const isOld = readFileSync(target).equals(contents[0]);
+      console.log(JSON.stringify({ code, isOld, files: readdirSync(dirname(target)) }));
+    }`;
+  await build({
+    stdin: { contents: source, resolveDir: fileURLToPath(new URL('..', import.meta.url)), loader: 'ts' },
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    outfile: program,
   });
-  afterAll(() => {
-    fs.rmSync(killed, { recursive: true, force: true });
-    fs.rmSync(program, { force: true });
+  for (const [i, bytes] of [olderBytes, newerBytes].entries()) fs.writeFileSync(snapshots[i], bytes);
+});
+afterAll(() => {
+  fs.rmSync(apart, { recursive: true, force: true });
+  fs.rmSync(program, { force: true });
+});
+
+describe.skipIf(process.platform === 'win32')('a save that the system itself refuses', () => {
+  /** Runs a shell command that starts the program ("$@") for a file in a folder. */
+  const run = (command: string, task: string, target: string): unknown => {
+    const args = [process.execPath, program, task, target, ...snapshots];
+    return JSON.parse(
+      execFileSync('sh', ['-c', command, path.dirname(target), ...args], { encoding: 'utf8' }),
+    );
+  };
+
+  it('leaves the old file whole, and no other behind, where a file may not grow so large', () => {
+    saveFile(older, file);
+    // Blocks of 512 or 1,024 bytes: half-way through at most.
+    const blocks = Math.floor(newerBytes.length / 2048);
+    expect(run(`ulimit -f ${blocks}; exec "$@"`, 'once', file)).toEqual({
+      code: 'EFBIG',
+      isOld: true,
+      files: ['index.orthant'],
+    });
+    expect(holds(file)).toBe('older');
   });
 
+  const mount = 'mount -t tmpfs -o size="$SIZE"k tmpfs "$0"';
+  const canMount =
+    spawnSync('unshare', ['-rm', 'sh', '-c', mount, tmpdir()], { env: { ...process.env, SIZE: '64' } })
+      .status === 0;
+  it.skipIf(!canMount)(
+    'leaves the old file whole, and no other behind, on a file system that is full',
+    () => {
+      const place = path.join(apart, 'full');
+      fs.mkdirSync(place);
+      const kilobytes = Math.ceil((olderBytes.length + newerBytes.length / 2) / 1024);
+      // A file system that only this command sees.
+      const command = `export SIZE=${kilobytes}; exec unshare -rm sh -c '${mount} && exec "$@"' "$0" "$@"`;
+      expect(run(command, 'where there is no room', path.join(place, 'index.orthant'))).toEqual({
+        code: 'ENOSPC',
+        isOld: true,
+        files: ['index.orthant'],
+      });
+    },
+  );
+});
+
+describe('a writer that is killed', () => {
+  const ROUNDS = 200;
+  const killed = path.join(apart, 'killed');
   it('leaves a whole file, 200 times, while a reader verifies', async () => {
+    fs.mkdirSync(killed);
     const target = path.join(killed, 'index.orthant');
-    const names = [olderBytes, newerBytes].map((bytes, i) => {
-      const name = path.join(killed, `snapshot-${i}`);
-      fs.writeFileSync(name, bytes);
-      return name;
-    });
     saveFile(older, target);
     const start = (): { child: ChildProcess; ready: Promise<unknown>; gone: Promise<unknown> } => {
-      const child = spawn(process.execPath, [program, target, ...names], {
+      const child = spawn(process.execPath, [program, 'again and again', target, ...snapshots], {
         stdio: ['pipe', 'pipe', 'inherit'],
       });
       const ready = new Promise((done) => void child.stdout?.once('data', done));
@@ -318,7 +375,7 @@ describe('a writer that is killed', () => {
       const { child, ready, gone } = waiting.shift() as ReturnType<typeof start>;
       if (round + waiting.length + 1 < ROUNDS) waiting.push(start());
       await ready;
-      child.stdin?.write('go');
+      child.stdin?.write(`${round % 2}`); // which of the two comes first
       // A few milliseconds, another number each time, in which the reader reads.
       const end = performance.now() + 2 + ((round * 7) % 19);
       do {
