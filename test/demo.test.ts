@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -188,6 +188,22 @@ describe('the page on digits', () => {
         .map((control) => control.outerHTML),
     );
     expect(nameless).toEqual([]);
+  });
+});
+
+describe('the page', () => {
+  it('leaves the thread that draws without an index: a worker has the library', () => {
+    const built = path.join(folder, 'dist');
+    const [, entry] = /src="\.?\/?(assets\/[^"]+\.js)"/.exec(
+      readFileSync(path.join(built, 'index.html'), 'utf8'),
+    )!;
+    const scripts = readdirSync(path.join(built, 'assets')).filter((name) => name.endsWith('.js'));
+    const holders = scripts.filter((name) =>
+      readFileSync(path.join(built, 'assets', name), 'utf8').includes('WebAssembly'),
+    );
+    expect(holders.length).toBeGreaterThan(0);
+    for (const name of holders) expect(name).toMatch(/^worker/);
+    expect(holders).not.toContain(path.basename(entry));
   });
 });
 

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 const inJavaScript = fileURLToPath(new URL('../src/js/kernels.ts', import.meta.url));
-const times = { testTimeout: 120_000, hookTimeout: 120_000 };
+const times = { testTimeout: 120_000, hookTimeout: 120_000, expect: { poll: { timeout: 15_000 } } };
 /** What is run once more over the kernels in JavaScript; the kernels themselves: arena.ts compares both. */
 const CLASSES = ['bit-sampling-lsh', 'hyperplane-lsh', 'min-hash-lsh', 'vector-index'];
 
