@@ -5,6 +5,7 @@
  *     npm run bench:search -- --json bench/results/search.json
  *     npm run bench -- --json bench/results/kernels.json
  *     npm run bench:joins -- --json bench/results/joins.json
+ *     npm run bench:load -- words million --json bench/results/load.json
  *     npm run bench:report
  *
  * Of several results about one data set the latest counts. Without results the section says so.
@@ -14,6 +15,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Growth, GrowthResult } from './growth.js';
 import type { JoinResult } from './joins.js';
+import type { LoadResult } from './load.js';
 import { type PeerRow, type PeersResult, speedsOf } from './peers.js';
 import { drawBuilds, drawGrowth, drawSpeeds, type Theme } from './pictures.js';
 import { figure, type Provenance } from './record.js';
@@ -67,19 +69,21 @@ interface Latest {
   joins: Map<string, JoinResult>;
   kernels?: KernelResults;
   growth?: GrowthResult;
+  loads: Map<string, LoadResult>;
   /** Each data set's rows, and where they were measured. */
   peers: Map<string, Provenance & { rows: PeerRow[] }>;
 }
 
 function latest(parsed: unknown[]): Latest {
   const all = parsed.flat() as Partial<
-    SearchResult & KernelResults & JoinResult & PeersResult & GrowthResult
+    SearchResult & KernelResults & JoinResult & LoadResult & PeersResult & GrowthResult
   >[];
   const byDate = [...all].sort((a, b) => ((a.date ?? '') < (b.date ?? '') ? -1 : 1));
-  const found: Latest = { sets: new Map(), joins: new Map(), peers: new Map() };
+  const found: Latest = { sets: new Map(), joins: new Map(), loads: new Map(), peers: new Map() };
   for (const result of byDate) {
     if (result.contestants !== undefined) found.sets.set(result.data as string, result as SearchResult);
     else if (result.join !== undefined) found.joins.set(result.data as string, result as JoinResult);
+    else if (result.load !== undefined) found.loads.set(result.data as string, result as LoadResult);
     else if (result.results !== undefined) found.kernels = result as KernelResults;
     else if (result.growth !== undefined) found.growth = result as GrowthResult;
     else if (result.peers !== undefined) {
@@ -94,13 +98,14 @@ function latest(parsed: unknown[]): Latest {
 
 /** The figures as Markdown, from the parsed JSON of any number of results. */
 export function report(parsed: unknown[]): string {
-  const { sets, joins, kernels, growth, peers } = latest(parsed);
+  const { sets, joins, kernels, growth, loads, peers } = latest(parsed);
   const parts = [...sets.values()].sort((a, b) => a.n - b.n).map(searchSection);
   // The curves stand at the top of the README.
   if (drawnOf(sets).length > 0) parts.unshift(picture('build', 'Seconds to build'));
   if (growth !== undefined) parts.push(growthSection(growth));
   if (peers.size > 0) parts.push(peersSection([...peers.values()]));
   if (joins.size > 0) parts.push(joinSection([...joins.values()].sort((a, b) => a.n - b.n)));
+  if (loads.size > 0) parts.push(loadSection([...loads.values()].sort((a, b) => a.fileBytes - b.fileBytes)));
   if (kernels !== undefined) parts.push(kernelSection(kernels));
   return parts.join('\n\n') || 'No figures yet.';
 }
@@ -285,6 +290,25 @@ function joinSection(results: JoinResult[]): string {
     markdown([['', 'build', '`neighborGraph`', 'recall', '`exactSearchBatch`', 'ratio'], ...rows]),
     '',
     'One thread, CPU time; exact search for some of the rows in the same run, scaled to all. Recall on those rows.',
+    `${sources.join('; ')}.`,
+  ].join('\n');
+}
+
+function loadSection(results: LoadResult[]): string {
+  const rows = results.map((result) => [
+    `${result.data}: ${figureOf(result.n)} × ${figureOf(result.d)}`,
+    `${figure(result.fileBytes / 1e6)} MB`,
+    `${figure(result.loadCpuMs)} ms`,
+    `${figure(result.gigabytesPerSecond)} GB/s`,
+    `${figure(result.answerCpuMs)} ms`,
+  ]);
+  const sources = results.map((result) => `${result.data}: ${source(result)}`);
+  return [
+    '### Loading a saved index',
+    '',
+    markdown([['', 'file', '`loadFile`', '', 'until the first answer'], ...rows]),
+    '',
+    'Read, checked and proven, in a fresh process, from a file in the system’s cache; CPU time, medians.',
     `${sources.join('; ')}.`,
   ].join('\n');
 }
