@@ -1,10 +1,13 @@
 import { checkOptions } from './check.js';
 import type { Engine } from './engine.js';
 import type { EngineSearch } from './engine-search.js';
+import { testOf } from './filter.js';
+import type { Filter, IdSet } from './id-set.js';
 import type { Joinable, Take } from './joinable.js';
 import type { StreamOptions } from './joins.js';
 import type { Neighbors, NeighborsBatch } from './neighbors.js';
 import type { Settings } from './tuning.js';
+import type { IdKind, IdOf } from './user-ids.js';
 
 const NONE = 0xffffffff;
 /** What is added to settings for all rows. */
@@ -12,75 +15,84 @@ const MORE_PROBES = 1.15;
 const MORE_EPSILON = 0.05;
 
 /** How a join finds the neighbors of each row, as a search does, and how its pages come. */
-export interface VectorJoinOptions extends StreamOptions {
+export interface VectorJoinOptions<Kind extends IdKind = 'row'> extends StreamOptions {
   /** Share of the true neighbors that should be found, 0 to 1; default 0.95. 1 is exact search. */
   recall?: number;
   /** Every row is compared with every row. */
   exact?: boolean;
+  /**
+   * As for search: the join is that of the rows that pass, as if there were no others. Of two indexes that are joined it is
+   * about the rows of this one. Taken in when a loop begins; a function is called once for every row.
+   */
+  filter?: Filter<IdOf<Kind>>;
 }
 
-/** Searches that are the same in a join as outside of one. */
-interface Searches {
-  nearest(queries: Float32Array, k: number): NeighborsBatch;
-  within(query: Float32Array, radius: number): Neighbors;
-  /** Once, before searches within a radius. */
-  prepare(): Iterable<unknown>;
-  /** Of a stored row, itself among them. */
-  around(id: number, radius: number): Neighbors;
-}
-
-/** What joins ask of an engine, at settings that the caller chooses. */
+/** What joins ask of an engine. */
 export class EngineJoins implements Joinable {
-  readonly #engine: () => Engine;
-  /** Settings for k neighbors; null: exact search. */
-  readonly #settings: (k: number) => Settings | null;
-  readonly #search: Searches;
+  /** Gives the engine at any time, or throws once there is none. */
+  readonly #current: () => EngineSearch;
+  readonly #options: VectorJoinOptions<never>;
   /** Which places of its order a join begins from. */
   readonly #stretch: readonly [first: number, end: number] | undefined;
+  /** The rows that pass the filter, if there is one. */
+  #passing: IdSet | undefined;
 
-  /** `engine` throws once there is none. */
   constructor(
-    engine: () => Engine,
-    settings: (k: number) => Settings | null,
-    search: Searches,
+    current: () => EngineSearch,
+    options: VectorJoinOptions<never>,
     stretch?: readonly [first: number, end: number],
   ) {
+    checkOptions('options', options);
+    const { recall, exact, filter } = options ?? {};
+    this.#current = current;
+    this.#options = { recall, exact, filter };
     this.#stretch = stretch;
-    this.#engine = engine;
-    this.#settings = settings;
-    this.#search = search;
+    current().resolve({ recall, exact }); // checks
+    if (filter !== undefined) testOf(filter);
   }
 
   /** The same for joins that begin from some rows only, by their places in the order; they still find all. */
   part(first: number, end: number): EngineJoins {
-    return new EngineJoins(this.#engine, this.#settings, this.#search, [first, end]);
+    return new EngineJoins(this.#current, this.#options, [first, end]);
   }
 
   get size(): number {
-    return this.#engine().size;
+    return this.#engine.size;
   }
 
   get dimensions(): number {
-    return this.#engine().rows.dimensions;
+    return this.#engine.rows.dimensions;
   }
 
   get version(): number {
-    return this.#engine().version;
+    return this.#engine.version;
+  }
+
+  begin(): void {
+    const { filter } = this.#options;
+    if (filter !== undefined) this.#passing = this.#current().setOf(filter);
   }
 
   order(isSorted: boolean): Uint32Array {
-    const engine = this.#engine();
-    if (isSorted) return engine.ids();
-    const order = engine.rows.idsInPlace();
-    return this.#stretch ? order.slice(...this.#stretch) : order;
+    const engine = this.#engine;
+    const passing = this.#passing;
+    const all = isSorted ? engine.ids() : engine.rows.idsInPlace();
+    const order = this.#stretch && !isSorted ? all.slice(...this.#stretch) : all;
+    return passing ? order.filter((id) => passing.has(id)) : order;
   }
 
   others(ids: Uint32Array, k: number, into: NeighborsBatch, first: number): void {
-    const engine = this.#engine();
+    if (this.#passing) {
+      this.#othersPassing(this.#passing, ids, k, into, first);
+      return;
+    }
+    const engine = this.#engine;
     const { rows } = engine;
     const most = Math.min(k, engine.size - 1);
     if (most === 0) return;
-    const settings = widened(this.#settings(most));
+    const settings = widened(
+      this.#current().resolve({ k: most, recall: this.#options.recall, exact: this.#options.exact }).settings,
+    );
     const short: number[] = [];
     const write = (
       i: number,
@@ -110,51 +122,68 @@ export class EngineJoins implements Joinable {
     }
   }
 
+  /** The same among the rows that pass. */
+  #othersPassing(set: IdSet, ids: Uint32Array, k: number, into: NeighborsBatch, first: number): void {
+    const search = this.#current();
+    const { engine, passing } = search;
+    const count = search.takeFilter(set);
+    const wanted = Math.min(k + 1, count);
+    const { recall, exact } = this.#options;
+    const settings = search.through({ recall, exact }, wanted, null, count);
+    const found = { ids: new Uint32Array(wanted), distances: new Float32Array(wanted) };
+    for (let i = 0; i < ids.length; i++) {
+      const near = passing.search(ids[i], wanted, settings, count).found;
+      engine.read(near, found, 0);
+      const start = (first + i) * k;
+      let others = 0;
+      // Where many rows are equal, a row itself may be none of the nearest: then the last of them is one too many.
+      for (let j = 0; j < near && others < wanted - 1; j++) {
+        if (found.ids[j] === ids[i]) continue;
+        into.ids[start + others] = found.ids[j];
+        into.distances[start + others++] = found.distances[j];
+      }
+      into.counts[first + i] = others;
+    }
+  }
+
   nearest(queries: Float32Array, k: number): NeighborsBatch {
-    return this.#search.nearest(queries, k);
+    return this.#current().searchBatch(queries, { k, ...this.#how });
   }
 
   prepareWithin(): Iterable<unknown> {
-    return this.#search.prepare();
+    const { recall, exact } = this.#options;
+    return exact || recall === 1 ? [] : this.#current().passing.measure();
   }
 
   othersWithin(id: number, radius: number, wanted: (id: number) => boolean, take: Take): void {
-    const { ids, distances } = this.#search.around(id, radius);
+    const search = this.#current();
+    const { recall, count } = search.range(radius, this.#how);
+    const near = search.passing.within(search.engine.vector(id), radius, recall, count, id);
+    const { ids, distances } = near;
     for (let i = 0; i < ids.length; i++) if (ids[i] !== id && wanted(ids[i])) take(ids[i], distances[i]);
   }
 
   within(query: Float32Array, radius: number): Neighbors {
-    return this.#search.within(query, radius);
+    return this.#current().within(query, radius, this.#how);
   }
 
   words(id: number): Uint32Array {
-    return this.#engine().rows.words(id);
+    return this.#engine.rows.words(id);
   }
 
   vector(id: number): Float32Array {
-    return this.#engine().vector(id);
+    return this.#engine.vector(id);
   }
-}
 
-/** An engine as joins see it that search by these options; `current` gives it at any time, or throws. */
-export function joinsOf(current: () => EngineSearch, options: VectorJoinOptions): EngineJoins {
-  checkOptions('options', options);
-  const { recall, exact } = options ?? {};
-  current().resolve({ recall, exact }); // checks
-  return new EngineJoins(
-    () => current().engine,
-    (k) => current().resolve({ k, recall, exact }).settings,
-    {
-      nearest: (queries, k) => current().searchBatch(queries, { k, recall, exact }),
-      within: (query, radius) => current().within(query, radius, { recall, exact }),
-      prepare: () => (exact || recall === 1 ? [] : current().passing.measure()),
-      around: (id, radius) => {
-        const { engine, passing } = current();
-        const { recall: share, count } = current().range(radius, { recall, exact });
-        return passing.within(engine.vector(id), radius, share, count, id);
-      },
-    },
-  );
+  get #engine(): Engine {
+    return this.#current().engine;
+  }
+
+  /** How each search is done. */
+  get #how(): { recall?: number; exact?: boolean; filter?: IdSet } {
+    const { recall, exact } = this.#options;
+    return { recall, exact, filter: this.#passing };
+  }
 }
 
 /**

@@ -10,7 +10,7 @@ import {
   typeError,
 } from './check.js';
 import type { Engine } from './engine.js';
-import type { Filter } from './id-set.js';
+import type { Filter, IdSet } from './id-set.js';
 import {
   type CappedBatch,
   type CappedNeighbors,
@@ -199,8 +199,7 @@ export class EngineSearch {
 
   /** Takes a filter in; returns how many ids pass. */
   takeFilter(filter: Filter<never>): number {
-    const { userIds } = this;
-    return this.passing.take(filter, userIds && ((row) => userIds.idOf(row)));
+    return this.passing.take(filter, this.#nameOf);
   }
 
   /** How a search with a filter goes through the cells; null: it compares all rows that pass. */
@@ -256,6 +255,16 @@ export class EngineSearch {
     if (settings.probes >= this.engine.cells && settings.epsilon === Infinity)
       return { k, settings: null, most };
     return { k, settings, most };
+  }
+
+  /** The rows that pass a filter now, whatever becomes of it. */
+  setOf(filter: Filter<never>): IdSet {
+    return this.passing.setOf(filter, this.#nameOf);
+  }
+
+  get #nameOf(): ((row: number) => unknown) | undefined {
+    const { userIds } = this;
+    return userIds && ((row) => userIds.idOf(row));
   }
 
   get #dimensions(): number {

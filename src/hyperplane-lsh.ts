@@ -26,7 +26,6 @@ import {
   type NeighborPage,
   type PairPage,
   type RangePage,
-  type StreamOptions,
 } from './joins.js';
 import {
   type CappedBatch,
@@ -50,7 +49,7 @@ import {
   type Writing,
 } from './snapshot.js';
 import { fromBytes, fromStream, toBytes, toStream } from './streams.js';
-import { TableJoins } from './table-joins.js';
+import { type TableJoinOptions, TableJoins } from './table-joins.js';
 import {
   expectTables,
   PROVED_ROWS,
@@ -406,7 +405,7 @@ export class HyperplaneLsh {
    * A row meets all rows of its buckets: n rows in one bucket, such as equal ones, are compared n² times. `stats().skew`
    * tells beforehand; memory stays a page.
    */
-  neighborGraph(options: StreamOptions & { k: number }): JoinStream<NeighborPage> {
+  neighborGraph(options: TableJoinOptions & { k: number }): JoinStream<NeighborPage> {
     const index = this.#joinable(options);
     return joinNeighbors(index, checkK(options?.k), options);
   }
@@ -420,15 +419,15 @@ export class HyperplaneLsh {
    */
   join(
     other: HyperplaneLsh | Float32Array | VectorPages,
-    options: StreamOptions & { k: number },
+    options: TableJoinOptions & { k: number },
   ): JoinStream<NeighborPage>;
   join(
     other: HyperplaneLsh | Float32Array | VectorPages,
-    options: StreamOptions & { radius: number },
+    options: TableJoinOptions & { radius: number },
   ): JoinStream<RangePage>;
   join(
     other: HyperplaneLsh | Float32Array | VectorPages,
-    options: StreamOptions & { k?: number; radius?: number },
+    options: TableJoinOptions & { k?: number; radius?: number },
   ): JoinStream<NeighborPage> | JoinStream<RangePage> {
     const index = this.#joinable(options);
     checkJoin(options);
@@ -442,7 +441,7 @@ export class HyperplaneLsh {
    *
    * Work and answer grow with the pairs in a bucket: n equal rows are n (n - 1) / 2 pairs. Memory stays a page and a bucket.
    */
-  selfJoin(options: StreamOptions & { radius: number }): JoinStream<PairPage> {
+  selfJoin(options: TableJoinOptions & { radius: number }): JoinStream<PairPage> {
     const index = this.#joinable(options);
     return joinPairs(index, checkRadius(options?.radius, false), options);
   }
@@ -454,7 +453,7 @@ export class HyperplaneLsh {
    * Equal rows are always together and are compared once, rows of one group never: a bucket of n rows alike costs n² steps of
    * a nanosecond or two, and of n equal ones n. Pairs are not kept: it takes about 40 bytes a row and a page.
    */
-  duplicates(options: StreamOptions & { radius: number }): JoinStream<GroupPage> {
+  duplicates(options: TableJoinOptions & { radius: number }): JoinStream<GroupPage> {
     const index = this.#joinable(options);
     return joinGroups(index, checkRadius(options?.radius, false), true, options);
   }
@@ -532,32 +531,36 @@ export class HyperplaneLsh {
   }
 
   /** The index as joins see it. */
-  #joinable(options: StreamOptions): Joinable {
+  #joinable(options: TableJoinOptions): Joinable {
     checkOptions('options', options);
     const { dimensions } = this;
     const tables = this.#tables;
     const stride = this.#stride;
-    const joins = new TableJoins(tables, {
-      dimensions,
-      metric: this.#metricNumber,
-      rank: (row, ids, count, size, heap) => {
-        const { memory } = tables;
-        const query = memory.ptr('rows') + 4 * row * stride;
-        const scale = this.#metricNumber === 1 ? memory.f32[(memory.ptr('scales') >>> 2) + row] : 0;
-        this.#rankFrom(query, scale, ids, count, size, heap);
+    const joins = new TableJoins(
+      tables,
+      {
+        dimensions,
+        metric: this.#metricNumber,
+        rank: (row, ids, count, size, heap) => {
+          const { memory } = tables;
+          const query = memory.ptr('rows') + 4 * row * stride;
+          const scale = this.#metricNumber === 1 ? memory.f32[(memory.ptr('scales') >>> 2) + row] : 0;
+          this.#rankFrom(query, scale, ids, count, size, heap);
+        },
+        words: (id) => {
+          const at = (tables.memory.ptr('rows') >>> 2) + id * stride;
+          return tables.memory.u32.subarray(at, at + stride);
+        },
+        vector: (id) => {
+          const at = (tables.memory.ptr('rows') >>> 2) + id * stride;
+          return tables.memory.f32.slice(at, at + dimensions);
+        },
+        // Who joins wants all that meet: no caps.
+        nearest: (queries, k, filter) => this.searchBatch(queries, { k, filter, ...UNCAPPED }),
+        all: (query, filter) => this.search(query, { k: Math.max(1, this.size), filter, ...UNCAPPED }),
       },
-      words: (id) => {
-        const at = (tables.memory.ptr('rows') >>> 2) + id * stride;
-        return tables.memory.u32.subarray(at, at + stride);
-      },
-      vector: (id) => {
-        const at = (tables.memory.ptr('rows') >>> 2) + id * stride;
-        return tables.memory.f32.slice(at, at + dimensions);
-      },
-      // Who joins wants all that meet: no caps.
-      nearest: (queries, k) => this.searchBatch(queries, { k, ...UNCAPPED }),
-      all: (query) => this.search(query, { k: Math.max(1, this.size), ...UNCAPPED }),
-    });
+      options?.filter,
+    );
     joins.version; // throws if disposed of
     return joins;
   }

@@ -34,9 +34,21 @@ export { RandomGenerator } from './random.js';
 export type { Storage } from './rows.js';
 export { shingles } from './sets.js';
 export { SnapshotError, type SnapshotLimits, type SnapshotReason } from './snapshot.js';
+export type { TableJoinOptions } from './table-joins.js';
 export type { Explanation, LshStats, QueryCaps, TableExplanation } from './tables.js';
 export type { Evaluation, Settings, TunedSetting, TuneOptions, TuningReport } from './tuning.js';
-export type { IdKind, IdOf, IdsOf, IdsOption, IdTypes, KindOf, Named, UserId } from './user-ids.js';
+export type {
+  IdKind,
+  IdOf,
+  IdsOf,
+  IdsOption,
+  IdTypes,
+  KindOf,
+  Named,
+  NamedPairs,
+  NamedRows,
+  UserId,
+} from './user-ids.js';
 export {
   type BuildOptions,
   type FromOptions,

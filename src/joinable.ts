@@ -9,6 +9,8 @@ export interface Joinable {
   readonly dimensions: number;
   /** Another number after every change of the rows. Throws once the index is disposed of. */
   readonly version: number;
+  /** Called when a loop begins: takes a filter in, if there is one. From then on the rows that pass are all rows. */
+  begin?(): void;
   /** Ids of all rows in an array of the caller's: ascending, or in the order in which they are best looked at. */
   order(isSorted: boolean): Uint32Array;
   /** Writes the k nearest others of these rows to places `first`, … of a batch. */

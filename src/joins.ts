@@ -55,12 +55,23 @@ export class JoinStream<Page> implements Iterable<Page>, AsyncIterable<Page> {
   readonly #start: () => Work<Page>;
   readonly #options: ReturnType<typeof checkAsync>;
   readonly #queries: VectorPages | undefined;
+  /** What is added to a page before it is handed out. */
+  #complete: ((page: never) => void) | undefined;
 
   /** @internal */
   constructor(start: () => Work<Page>, options: AsyncOptions, queries?: VectorPages) {
     this.#start = start;
     this.#options = checkAsync(options);
     this.#queries = queries;
+  }
+
+  /** @internal adds something to each page before it is handed out. */
+  add(more: (page: Page) => object): void {
+    const before = this.#complete;
+    this.#complete = (page: Page) => {
+      before?.(page as never);
+      Object.assign(page as object, more(page));
+    };
   }
 
   /** The pages one after the other, with no pause in between. */
@@ -78,7 +89,10 @@ export class JoinStream<Page> implements Iterable<Page>, AsyncIterable<Page> {
         if (step.done) break;
         answer = step.value.isHungry ? queries?.next() : undefined;
         isOver = answer?.done === true || isOver;
-        if (step.value.page) yield step.value.page;
+        if (step.value.page) {
+          this.#complete?.(step.value.page as never);
+          yield step.value.page;
+        }
         if (performance.now() < end) continue;
         onProgress?.(progressOf(step.value));
         end = performance.now() + sliceMs;
@@ -105,7 +119,10 @@ export class JoinStream<Page> implements Iterable<Page>, AsyncIterable<Page> {
         if (step.done) break;
         answer = step.value.isHungry ? await queries?.next() : undefined;
         isOver = answer?.done === true || isOver;
-        if (step.value.page) yield step.value.page;
+        if (step.value.page) {
+          this.#complete?.(step.value.page as never);
+          yield step.value.page;
+        }
         if (performance.now() < end) continue;
         onProgress?.(progressOf(step.value));
         await turn.pass();
@@ -197,7 +214,7 @@ function progressOf({ phase, done, total }: Progress): Progress {
 }
 
 function* neighborSteps(index: Joinable, k: number, pageRows: number): Work<NeighborPage> {
-  const guard = new Guard(index);
+  const guard = begin(index);
   const order = index.order(false);
   const total = order.length;
   const pace = new Pace();
@@ -216,7 +233,7 @@ function* neighborSteps(index: Joinable, k: number, pageRows: number): Work<Neig
 }
 
 function* nearestSteps(index: Joinable, source: Queries, k: number, pageRows: number): Work<NeighborPage> {
-  const guard = new Guard(index);
+  const guard = begin(index);
   const pace = new Pace();
   let filled = 0;
   let page = { rows: new Uint32Array(pageRows), ...makeBatch(pageRows, k, 0) };
@@ -252,7 +269,7 @@ function* nearestSteps(index: Joinable, source: Queries, k: number, pageRows: nu
 }
 
 function* withinSteps(index: Joinable, source: Queries, radius: number, pageRows: number): Work<RangePage> {
-  const guard = new Guard(index);
+  const guard = begin(index);
   yield* prepare(index, guard);
   const pace = new Pace();
   const { dimensions } = index;
@@ -277,7 +294,7 @@ function* withinSteps(index: Joinable, source: Queries, radius: number, pageRows
 }
 
 function* pairSteps(index: Joinable, radius: number, pagePairs: number): Work<PairPage> {
-  const guard = new Guard(index);
+  const guard = begin(index);
   const order = index.order(false);
   yield* prepare(index, guard);
   const pace = new Pace();
@@ -312,7 +329,7 @@ function* groupSteps(
   equalAreNear: boolean,
   pageIds: number,
 ): Work<GroupPage> {
-  const guard = new Guard(index);
+  const guard = begin(index);
   const ids = index.order(true);
   const idCount = ids.length === 0 ? 0 : ids[ids.length - 1] + 1;
   const groups = new Groups(idCount);
@@ -353,6 +370,12 @@ function* groupSteps(
     yield { phase: 'join', done: total, total, page };
     guard.check();
   }
+}
+
+/** Begins a loop. */
+function begin(index: Joinable): Guard {
+  index.begin?.();
+  return new Guard(index);
 }
 
 function* prepare(index: Joinable, guard: Guard): Work<never> {

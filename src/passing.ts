@@ -96,6 +96,11 @@ export class Passing {
     return this.#count;
   }
 
+  /** The rows that pass a filter now, whatever becomes of it. */
+  setOf(filter: Filter<never>, nameOf?: (id: number) => unknown): IdSet {
+    return IdSet.own(this.#ask(testOf(filter, nameOf)));
+  }
+
   /** Lets every row pass again. */
   takeNone(): number {
     this.#engine.plan.enter('filter', 0);
@@ -117,11 +122,11 @@ export class Passing {
   }
 
   /**
-   * The k nearest of the `count` rows that pass, for `read`; null settings are an exact search. Returns how many, and whether
-   * they came through the cells or by comparing all rows that pass, whichever is modeled to cost less.
+   * The k nearest of the `count` rows that pass, for `read`; null settings are an exact search. The query may be the row of
+   * an id, as it is stored. Returns how many, and whether they came through the cells or by comparing all rows that pass, whichever is modeled to cost less.
    */
   search(
-    query: Float32Array,
+    query: Float32Array | number,
     k: number,
     settings: PassingSettings | null,
     count: number,
@@ -137,7 +142,8 @@ export class Passing {
     // No cap on the rows ranked: what they cost is bounded by that of the exact way.
     plan.set('MostRanked', 0);
     plan.set('Capped', 0);
-    engine.rows.setQuery(query);
+    if (typeof query === 'number') engine.rows.asQuery(engine.rows.position(query));
+    else engine.rows.setQuery(query);
     if (settings && (!settings.reach || this.#cellsCost(settings, wanted, count) < rowsCost)) {
       this.#enterSettings(settings, settings.reach ? rowsCost : Infinity);
       const done = plan.kernels.searchPassing(plan.address);

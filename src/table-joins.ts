@@ -1,6 +1,18 @@
+import { testOf } from './filter.js';
+import type { Filter } from './id-set.js';
 import type { Joinable, Take } from './joinable.js';
+import type { StreamOptions } from './joins.js';
 import { drainHeap, type Neighbors, type NeighborsBatch } from './neighbors.js';
 import type { HashTables } from './tables.js';
+
+/** How pages of a join come, and of which rows it is. */
+export interface TableJoinOptions extends StreamOptions {
+  /**
+   * As for search: the join is that of the rows that pass, as if there were no others. Of two indexes that are joined it is
+   * about the rows of this one. Taken in when a loop begins; a function is called once for every row.
+   */
+  filter?: Filter;
+}
 
 /** The rows behind hash tables, which know only their keys. */
 export interface TableRows {
@@ -13,8 +25,8 @@ export interface TableRows {
   words(id: number): Uint32Array;
   vector(id: number): Float32Array;
   /** The neighbors of queries among their candidates: k each, or all of one query. */
-  nearest(queries: Float32Array, k: number): NeighborsBatch;
-  all(query: Float32Array): Neighbors;
+  nearest(queries: Float32Array, k: number, filter: Uint8Array | undefined): NeighborsBatch;
+  all(query: Float32Array, filter: Uint8Array | undefined): Neighbors;
 }
 
 /**
@@ -24,10 +36,15 @@ export interface TableRows {
 export class TableJoins implements Joinable {
   readonly #tables: HashTables<Float32Array>;
   readonly #rows: TableRows;
+  readonly #filter: Filter | undefined;
+  /** The rows that pass the filter, if there is one, as a bitmap. */
+  #passing: Uint8Array | undefined;
 
-  constructor(tables: HashTables<Float32Array>, rows: TableRows) {
+  constructor(tables: HashTables<Float32Array>, rows: TableRows, filter: Filter | undefined) {
     this.#tables = tables;
     this.#rows = rows;
+    this.#filter = filter;
+    if (filter !== undefined) testOf(filter); // checks
   }
 
   get size(): number {
@@ -44,18 +61,27 @@ export class TableJoins implements Joinable {
     return count + (count - size);
   }
 
+  begin(): void {
+    if (this.#filter === undefined) return;
+    const test = testOf(this.#filter);
+    const { buckets, count } = this.#tables;
+    const bits = new Uint8Array(Math.ceil(count / 8));
+    for (let id = 0; id < count; id++) if (buckets?.has(id) && test(id)) bits[id >>> 3] |= 1 << (id & 7);
+    this.#passing = bits;
+  }
+
   order(): Uint32Array {
     const { buckets, count, size } = this.#tables;
     const ids = new Uint32Array(size);
     let live = 0;
     for (let id = 0; id < count; id++) if (buckets?.has(id)) ids[live++] = id;
-    return ids;
+    return this.#passing ? ids.filter(testOf(this.#passing)) : ids;
   }
 
   others(ids: Uint32Array, k: number, into: NeighborsBatch, first: number): void {
     for (let i = 0; i < ids.length; i++) {
       const own = ids[i];
-      const candidates = this.#gather(own);
+      const candidates = this.#keep(this.#gather(own), undefined);
       const nearest = this.#rank(own, candidates, Math.min(k + 1, candidates));
       const start = (first + i) * k;
       let found = 0;
@@ -69,27 +95,19 @@ export class TableJoins implements Joinable {
   }
 
   nearest(queries: Float32Array, k: number): NeighborsBatch {
-    return this.#rows.nearest(queries, k);
+    return this.#rows.nearest(queries, k, this.#passing);
   }
 
   othersWithin(id: number, radius: number, wanted: (id: number) => boolean, take: Take): void {
-    const all = this.#gather(id);
     // What is not wanted costs no distance.
-    const { memory } = this.#tables;
-    const { u32 } = memory;
-    const list = memory.ptr('candidates') >>> 2;
-    let left = 0;
-    for (let at = list; at < list + all; at++) {
-      const other = u32[at];
-      if (other !== id && wanted(other)) u32[list + left++] = other;
-    }
+    const left = this.#keep(this.#gather(id), (other) => other !== id && wanted(other));
     const near = this.#rank(id, left, left);
     const end = countWithin(near, radius);
     for (let i = 0; i < end; i++) take(near.ids[i], near.distances[i]);
   }
 
   within(query: Float32Array, radius: number): Neighbors {
-    const near = this.#rows.all(query);
+    const near = this.#rows.all(query, this.#passing);
     const end = countWithin(near, radius);
     return { ids: near.ids.slice(0, end), distances: near.distances.slice(0, end) };
   }
@@ -108,6 +126,21 @@ export class TableJoins implements Joinable {
     if (buckets === undefined) return 0;
     buckets.startQuery();
     return buckets.gather(buckets.keysPtr(id), buckets.keyStride, 1, 0);
+  }
+
+  /** Leaves those of the candidates that pass the filter and are wanted; returns how many. */
+  #keep(count: number, wanted: ((id: number) => boolean) | undefined): number {
+    if (this.#passing === undefined && wanted === undefined) return count;
+    const passes = this.#passing && testOf(this.#passing);
+    const { memory } = this.#tables;
+    const { u32 } = memory;
+    const list = memory.ptr('candidates') >>> 2;
+    let left = 0;
+    for (let at = list; at < list + count; at++) {
+      const id = u32[at];
+      if (passes?.(id) !== false && wanted?.(id) !== false) u32[list + left++] = id;
+    }
+    return left;
   }
 
   #rank(id: number, count: number, size: number): Neighbors {

@@ -28,6 +28,16 @@ export type Named<Kind extends IdKind> = Kind extends 'row'
   ? { userIds?: undefined }
   : { userIds: IdOf<Kind>[] };
 
+/** The user's ids of the rows that a page of a join is about: those of `rows`. */
+export type NamedRows<Kind extends IdKind> = Kind extends 'row'
+  ? { rowUserIds?: undefined }
+  : { rowUserIds: IdOf<Kind>[] };
+
+/** The user's ids of pairs of rows: those of `a` and of `b`. */
+export type NamedPairs<Kind extends IdKind> = Kind extends 'row'
+  ? { aUserIds?: undefined; bUserIds?: undefined }
+  : { aUserIds: IdOf<Kind>[]; bUserIds: IdOf<Kind>[] };
+
 /** The kind that an `ids` option stands for: a word, or the ids themselves. */
 export type KindOf<Ids> = Ids extends 'string' | readonly string[]
   ? 'string'

@@ -9,7 +9,7 @@ import {
   checkBuild,
 } from './engine-build.js';
 import { explainSearch, type IndexStats, statsOf, type VectorExplanation } from './engine-explain.js';
-import { type EngineJoins, joinsOf, type VectorJoinOptions } from './engine-joins.js';
+import { EngineJoins, type VectorJoinOptions } from './engine-joins.js';
 import { type FromOptions, openEngine, type VectorIndexOptions } from './engine-options.js';
 import { EngineSearch, type RadiusOptions, type VectorSearchOptions } from './engine-search.js';
 import { EngineSnapshot, writeEngine } from './engine-snapshot.js';
@@ -45,6 +45,8 @@ import {
   type IdsOption,
   type KindOf,
   type Named,
+  type NamedPairs,
+  type NamedRows,
   type UserIds,
 } from './user-ids.js';
 
@@ -70,8 +72,9 @@ export type {
  * present size. Rows are numbered from 0 in order of adding, and no number is ever given out again.
  *
  * These numbers are the ids, unless the index has ids of your own (option `ids`). Then every argument called `id` or `ids`
- * and every filter that is a function takes yours, and answers carry `userIds` beside `ids`. All typed arrays stay row
- * numbers: the `ids` of answers, bitmaps and IdSets, `truth`, pages of joins, `searchInto`. `rowOf` and `idOf` translate.
+ * and every filter that is a function takes yours, and answers carry `userIds` beside `ids`, pages of joins also
+ * `rowUserIds` beside `rows`, `aUserIds` and `bUserIds`. All typed arrays stay row numbers: the `ids` of answers, bitmaps and
+ * IdSets, `truth`, pages of joins, `searchInto`. `rowOf` and `idOf` translate.
  */
 export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<Kind>, Float32Array]> {
   #parts: EngineSearch;
@@ -442,9 +445,12 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * @returns a stream of pages of 4,096 rows, or of fewer where k is large.
    * @throws as search; in its loop also TypeError (ERR_CHANGED), the signal's reason, or RangeError (ERR_TOO_LARGE).
    */
-  neighborGraph(options: VectorJoinOptions & { k: number }): JoinStream<NeighborPage> {
+  neighborGraph(
+    options: VectorJoinOptions<Kind> & { k: number },
+  ): JoinStream<NeighborPage & Named<Kind> & NamedRows<Kind>> {
     const index = this.#joinable(options);
-    return joinNeighbors(index, checkK(options?.k), options);
+    const stream = joinNeighbors(index, checkK(options?.k), options);
+    return this.#namePages(stream, { userIds: 'ids', rowUserIds: 'rows' });
   }
 
   /**
@@ -457,21 +463,28 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    */
   join<Other extends IdKind = 'row'>(
     other: VectorIndex<Other> | Float32Array | VectorPages,
-    options: VectorJoinOptions & { k: number },
-  ): JoinStream<NeighborPage>;
+    options: VectorJoinOptions<Kind> & { k: number },
+  ): JoinStream<NeighborPage & Named<Kind> & NamedRows<Other>>;
   join<Other extends IdKind = 'row'>(
     other: VectorIndex<Other> | Float32Array | VectorPages,
-    options: VectorJoinOptions & { radius: number },
-  ): JoinStream<RangePage>;
+    options: VectorJoinOptions<Kind> & { radius: number },
+  ): JoinStream<RangePage & Named<Kind> & NamedRows<Other>>;
   join<Other extends IdKind = 'row'>(
     other: VectorIndex<Other> | Float32Array | VectorPages,
-    options: VectorJoinOptions & { k?: number; radius?: number },
-  ): JoinStream<NeighborPage> | JoinStream<RangePage> {
+    options: VectorJoinOptions<Kind> & { k?: number; radius?: number },
+  ):
+    | JoinStream<NeighborPage & Named<Kind> & NamedRows<Other>>
+    | JoinStream<RangePage & Named<Kind> & NamedRows<Other>> {
     const index = this.#joinable(options);
     checkJoin(options);
     const queries = other instanceof VectorIndex ? other.#joinable({}) : other;
-    if (options.k !== undefined) return joinNearest(index, queries, checkK(options.k), options);
-    return joinWithin(index, queries, checkRadius(options.radius, this.metric === 'inner-product'), options);
+    const { k } = options;
+    const stream =
+      k === undefined
+        ? joinWithin(index, queries, checkRadius(options.radius, this.metric === 'inner-product'), options)
+        : joinNearest(index, queries, checkK(k), options);
+    if (other instanceof VectorIndex) other.#namePages(stream, { rowUserIds: 'rows' });
+    return this.#namePages(stream, { userIds: 'ids' });
   }
 
   /**
@@ -482,9 +495,10 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    *
    * @param options.radius of the metric: 0 or more; any number for `inner-product`.
    */
-  selfJoin(options: VectorJoinOptions & { radius: number }): JoinStream<PairPage> {
+  selfJoin(options: VectorJoinOptions<Kind> & { radius: number }): JoinStream<PairPage & NamedPairs<Kind>> {
     const index = this.#joinable(options);
-    return joinPairs(index, checkRadius(options?.radius, this.metric === 'inner-product'), options);
+    const radius = checkRadius(options?.radius, this.metric === 'inner-product');
+    return this.#namePages(joinPairs(index, radius, options), { aUserIds: 'a', bUserIds: 'b' });
   }
 
   /**
@@ -495,10 +509,11 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    * of its rows: groups are then parts of the true ones. Equal rows are always together, and cost next to nothing. Pairs are
    * not kept: it takes about 40 bytes a row and a page.
    */
-  duplicates(options: VectorJoinOptions & { radius: number }): JoinStream<GroupPage> {
+  duplicates(options: VectorJoinOptions<Kind> & { radius: number }): JoinStream<GroupPage & Named<Kind>> {
     const index = this.#joinable(options);
     const isSigned = this.metric === 'inner-product';
-    return joinGroups(index, checkRadius(options?.radius, isSigned), !isSigned, options);
+    const stream = joinGroups(index, checkRadius(options?.radius, isSigned), !isSigned, options);
+    return this.#namePages(stream, { userIds: 'ids' });
   }
 
   /**
@@ -628,7 +643,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
     engine: Engine;
     tuner: Tuner;
     userIds: UserIds | undefined;
-    joins: (options: VectorJoinOptions) => EngineJoins;
+    joins: (options: VectorJoinOptions<Kind>) => EngineJoins;
   } {
     const { engine, tuner, userIds } = this.#alive();
     return { engine, tuner, userIds, joins: (options) => this.#joinable(options) };
@@ -657,10 +672,24 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
     return answer as Answer & Named<Kind>;
   }
 
+  /** Has each page carry the user's ids beside these of its row numbers, where there are such ids. */
+  #namePages<Stream>(
+    stream: JoinStream<NeighborPage> | JoinStream<RangePage> | JoinStream<PairPage> | JoinStream<GroupPage>,
+    names: Readonly<Record<string, string>>,
+  ): Stream {
+    if (this.#parts.userIds) {
+      stream.add((page) => {
+        const { userIds } = this.#alive();
+        const rows = page as unknown as Record<string, Uint32Array>;
+        return Object.fromEntries(Object.entries(names).map(([name, of]) => [name, userIds?.of(rows[of])]));
+      });
+    }
+    return stream as Stream;
+  }
+
   /** The index as joins see it. */
-  #joinable(options: VectorJoinOptions): EngineJoins {
-    this.#alive();
-    return joinsOf(() => this.#alive(), options);
+  #joinable(options: VectorJoinOptions<Kind>): EngineJoins {
+    return new EngineJoins(() => this.#alive(), options);
   }
 
   #alive(): EngineSearch {

@@ -226,9 +226,9 @@ describe('a bundle', () => {
   // Bytes with the binary in them, a little above what was measured: a bundle that passes its limit has grown for a reason
   // that somebody should know.
   it.each([
-    ['everything', "export * from 'orthant'", 83_300],
-    ['VectorIndex', "export { VectorIndex } from 'orthant'", 61_400],
-    ['HyperplaneLsh and exact search', "export { exactSearch, HyperplaneLsh } from 'orthant'", 29_900],
+    ['everything', "export * from 'orthant'", 83_500],
+    ['VectorIndex', "export { VectorIndex } from 'orthant'", 61_500],
+    ['HyperplaneLsh and exact search', "export { exactSearch, HyperplaneLsh } from 'orthant'", 30_200],
     ['exactSearch', "export { exactSearch } from 'orthant'", 12_900],
   ])('of %s stays small', async (_, code, limit) => {
     expect((await bundle(code)).gzipped).toBeLessThan(limit);

@@ -85,6 +85,12 @@ export interface PoolOptions {
 type FromMake = Extract<Make, { how: 'from' }>;
 type ChangeOfRows = Extract<Make, { given: unknown }>;
 
+/** A search that a join is made of, without its queries. */
+interface SearchCall {
+  method: 'searchBatch' | 'searchRadiusBatch';
+  args: unknown[];
+}
+
 interface Call {
   resolve(response: Response): void;
   reject(error: unknown): void;
@@ -292,7 +298,8 @@ export class WorkerPool<Kind extends IdKind = 'row'> {
 
   /**
    * As VectorIndex.neighborGraph, by all threads: the same pages, in the same order, for `for await`. A few pages are under
-   * way at a time, and a thread does one at a go: `pageRows` is also how long other calls wait.
+   * way at a time, and a thread does one at a go: `pageRows` is also how long other calls wait. With a filter a page has those
+   * of `pageRows` rows that pass.
    *
    * A change of the index while a loop is under way ends it (TypeError, ERR_CHANGED); so does the end of a thread
    * (ERR_WORKER).
@@ -338,11 +345,14 @@ export class WorkerPool<Kind extends IdKind = 'row'> {
     options: VectorJoinOptions & { k?: number; radius?: number },
   ): AsyncIterable<NeighborPage | RangePage> {
     checkJoin(options);
-    const { k, radius, recall, exact } = options;
-    const how =
+    const { k, radius, recall, exact, filter } = options;
+    // Of the rows that pass now, whatever becomes of the filter.
+    const ways = (): object => this.#packed({ recall, exact, filter });
+    const how = (): SearchCall =>
       k === undefined
-        ? { method: 'searchRadiusBatch', args: [radius, { recall, exact }] }
-        : { method: 'searchBatch', args: [{ k: checkK(k), recall, exact }] };
+        ? { method: 'searchRadiusBatch', args: [radius, ways()] }
+        : { method: 'searchBatch', args: [{ k: checkK(k), ...ways() }] };
+    if (k !== undefined) checkK(k);
     if (k === undefined) checkRadius(radius, this.metric === 'inner-product');
     const each = pageRowsOf(options, k ?? 1);
     const { dimensions } = this;
@@ -361,12 +371,12 @@ export class WorkerPool<Kind extends IdKind = 'row'> {
         'ERR_ARGUMENT_TYPE',
         'other: expected an index, a Float32Array or pages of them, got something else',
       );
-    return this.#pages(options, () => this.#joined(other, how, each, options));
+    return this.#pages(options, () => this.#joined(other, how(), each, options));
   }
 
   async *#joined(
     other: VectorIndex | Float32Array | VectorPages,
-    { method, args }: { method: string; args: unknown[] },
+    { method, args }: SearchCall,
     each: number,
     { signal }: AsyncOptions,
   ): AsyncGenerator<NeighborPage | RangePage, void, undefined> {
@@ -417,7 +427,7 @@ export class WorkerPool<Kind extends IdKind = 'row'> {
     options: VectorJoinOptions,
     each: number,
   ): AsyncGenerator<Page[], void, undefined> {
-    const { onProgress, signal, sliceMs: _, ...others } = options;
+    const { onProgress, signal, sliceMs: _, ...others } = this.#packed(options);
     const total = this.#known.size;
     const version = this.#version;
     const tasks = Array.from(stretches(total, each), ([first, end]) => async () => {
