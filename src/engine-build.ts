@@ -83,7 +83,11 @@ export function* buildFrom(
 }
 
 /** Builds for the rows that are there, one or more, in steps and in place. */
-export function* buildAnew({ engine, tuner }: EngineSearch, options: BuildOptions): Generator<Progress> {
+export function* buildAnew(
+  { engine, tuner, passing }: EngineSearch,
+  options: BuildOptions,
+): Generator<Progress> {
+  passing.forget();
   yield* sort(engine, tuner, options);
   if (options.tune ?? true) yield* tuner.tune({});
 }

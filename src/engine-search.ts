@@ -11,6 +11,7 @@ import {
 } from './check.js';
 import type { Engine } from './engine.js';
 import type { Filter, IdSet } from './id-set.js';
+import { isOutOfMemory } from './memory.js';
 import {
   type CappedBatch,
   type CappedNeighbors,
@@ -20,7 +21,7 @@ import {
   type RadiusBatch,
 } from './neighbors.js';
 import { Passing, type PassingSettings } from './passing.js';
-import type { Progress } from './progress.js';
+import { type Progress, under } from './progress.js';
 import { RandomGenerator } from './random.js';
 import { type Evaluation, type Settings, type TuneOptions, Tuner, type TuningReport } from './tuning.js';
 import type { IdKind, IdOf, UserIds } from './user-ids.js';
@@ -194,7 +195,21 @@ export class EngineSearch {
     if (options.recall !== undefined) checkNumber('recall', options.recall, 0, 1);
     if (options.k !== undefined) checkInteger('k', options.k, 1, MAX_K);
     if (options.sample !== undefined) checkInteger('sample', options.sample, 1, MAX_K);
-    return this.tuner.tune(options, options.queries && this.#split(options.queries));
+    return this.#measureAndTune(options, options.queries && this.#split(options.queries));
+  }
+
+  /**
+   * Not so where a build tunes: on 340,000 rows of words the reach takes 0.6 s of CPU time beside 3.8 s of a build, which
+   * most indexes, never searched with a filter, would pay for nothing.
+   */
+  *#measureAndTune(options: TuneOptions, queries?: Float32Array[]): Generator<Progress, TuningReport> {
+    try {
+      yield* under({ phase: 'tune', done: 0, total: 1 }, this.passing.measure());
+    } catch (error) {
+      // Without memory for that now, the first search that needs it measures.
+      if (!isOutOfMemory(error)) throw error;
+    }
+    return yield* this.tuner.tune(options, queries);
   }
 
   /** Takes a filter in; returns how many ids pass. */

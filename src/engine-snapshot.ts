@@ -1,6 +1,7 @@
 import { Cells, MAX_CELLS } from './cells.js';
 import type { Engine } from './engine.js';
 import type { Metric } from './neighbors.js';
+import { decodeReach, encodeReach, type Reach } from './reach.js';
 import type { Storage } from './rows.js';
 import {
   bitsOf,
@@ -38,7 +39,8 @@ const REFINE = 13;
 const REFINE_NORMS = 14;
 const REMOVED = 15;
 const USER_IDS = 16;
-const TAGS: readonly number[] = Array.from({ length: 16 }, (_, i) => i + 1);
+const REACH = 17;
+const TAGS: readonly number[] = Array.from({ length: 17 }, (_, i) => i + 1);
 
 const PARAMETER_BYTES = 64;
 const TUNED_BYTES = 64;
@@ -48,6 +50,7 @@ const METRICS: readonly Metric[] = ['euclidean', 'cosine', 'inner-product'];
 const STORAGES: readonly Storage[] = ['f32', 'int8'];
 /** Stands for a setting without `keep`. */
 const NO_KEEP = 0xffffffff;
+const MAX_REACH_BYTES = 4096;
 const MAX_IDS = 2 ** 32 - 2;
 const LARGEST_SQUARED_NORM = 1e36;
 
@@ -57,7 +60,12 @@ type Tuned = ReadonlyMap<number, readonly TunedSetting[]>;
  * The snapshot of an engine and of what was tuned for it. Removed rows are compacted away first: then nothing of them is
  * in the bytes, and an index that is loaded is the one that was saved, place by place.
  */
-export function* writeEngine(engine: Engine, tuned: Tuned, userIds: UserIds | undefined): Writing {
+export function* writeEngine(
+  engine: Engine,
+  tuned: Tuned,
+  userIds: UserIds | undefined,
+  reach: Reach | undefined,
+): Writing {
   if (engine.rows.dead > 0) engine.compact();
   const ids = userIds ? yield* userIds.encode(engine.ids()) : [];
   const { plan, rows, size, dims } = engine;
@@ -67,7 +75,7 @@ export function* writeEngine(engine: Engine, tuned: Tuned, userIds: UserIds | un
   });
   const slots = engine.usedSlots();
   const bytes = engine.bytesOf(size, slots);
-  const sections = [
+  const sections: SectionSource[] = [
     { tag: PARAMETERS, pieces: [parameters(engine, userIds?.kind ?? 'row')] },
     { tag: TUNED, pieces: tuned.size === 0 ? [] : [tunedBytes(tuned)] },
     { tag: SLOTS, pieces: [new Uint8Array(slots.buffer)] },
@@ -88,6 +96,8 @@ export function* writeEngine(engine: Engine, tuned: Tuned, userIds: UserIds | un
     region(REFINE_NORMS, 'refineNorms', size * 4),
     { tag: REMOVED, pieces: rows.idCount === size ? [] : [bitsOf(rows.idCount, (id) => !rows.has(id))] },
     { tag: USER_IDS, pieces: ids },
+    // Whoever does not know it measures again.
+    { tag: REACH, pieces: reach?.length ? [encodeReach(reach)] : [], isOptional: true },
   );
   yield* writeSnapshot('VectorIndex', sections, plan.memory, plan.kernels);
 }
@@ -177,10 +187,14 @@ export class EngineSnapshot {
   }
 
   /**
-   * Fills an empty engine of these parameters; returns what was tuned, and the user's ids if there are any. Nothing is
-   * allocated that the bytes do not cover.
+   * Fills an empty engine of these parameters; returns what was tuned, and the user's ids and the measured reach if they
+   * are there. Nothing is allocated that the bytes do not cover.
    */
-  *fill(engine: Engine): Reading<{ tuned: Map<number, TunedSetting[]>; userIds: UserIds | undefined }> {
+  *fill(engine: Engine): Reading<{
+    tuned: Map<number, TunedSetting[]>;
+    userIds: UserIds | undefined;
+    reach: Reach | undefined;
+  }> {
     const reader = this.#reader;
     const { plan } = engine;
     const rows = this.#word(16);
@@ -251,12 +265,14 @@ export class EngineSnapshot {
     checksums.release();
     const removed = gone > 0 ? yield* this.#readRemoved(ids, gone) : undefined;
     const names = named ? yield* reader.read(USER_IDS, reader.bytesOf(USER_IDS)) : undefined;
+    const measured = reader.has(REACH) ? yield* reader.read(REACH, MAX_REACH_BYTES) : undefined;
+    const reach = measured && decodeReach(measured, cells);
     yield* reader.close();
     const wrong = yield* paused(engine.settle(groups > 0, removed));
     expectContent(wrong === undefined, `${wrong}`, 'something else');
     const userIds = this.idKind === 'row' ? undefined : new UserIds(this.idKind);
     if (userIds && names) yield* userIds.decode(names, engine.ids());
-    return { tuned, userIds };
+    return { tuned, userIds, reach };
   }
 
   /** Which ids are those of removed rows. */

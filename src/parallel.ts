@@ -15,6 +15,7 @@ import {
 import type { GrowingMemory } from './kernels.js';
 import { LinearMemory } from './memory.js';
 import { type AsyncOptions, checkAsync, finishInSlices, type Progress, Turn } from './progress.js';
+import type { Reach } from './reach.js';
 import { type Job, PART_ITEMS, type Share } from './share.js';
 import type { TunedSetting } from './tuning.js';
 import { checkIdsOption, type UserId, UserIds } from './user-ids.js';
@@ -38,6 +39,8 @@ import {
 export interface IndexState {
   engine: EngineState;
   tuned: ReadonlyMap<number, readonly TunedSetting[]>;
+  /** What searches with a filter and within a radius go by, where that was measured. */
+  reach: Reach | undefined;
 }
 
 /** Whether threads can share a memory here. */
@@ -56,19 +59,20 @@ export function canShare(): boolean {
 
 /** What another thread needs to read an index. */
 export function stateOf(index: VectorIndex): IndexState {
-  const { engine, tuner } = index.parts;
-  return { engine: engine.state, tuned: tuner.tuned };
+  const { engine, tuner, passing } = index.parts;
+  return { engine: engine.state, tuned: tuner.tuned, reach: passing.measured };
 }
 
 /** An index that reads the memory of a state; what it writes on its way stays in the area. */
-export function attach({ engine, tuned }: IndexState, area?: readonly [number, number]): VectorIndex {
+export function attach({ engine, tuned, reach }: IndexState, area?: readonly [number, number]): VectorIndex {
   const index = new VectorIndex(engine, Engine.over(engine, area));
   index.parts.tuner.restore(new Map(Array.from(tuned, ([k, settings]) => [k, [...settings]])));
+  index.parts.passing.restore(reach);
   return index;
 }
 
 /** A copy over a memory of its own, to be changed. */
-export function* copyShared({ engine, tuned }: IndexState): Generator<Progress, VectorIndex> {
+export function* copyShared({ engine, tuned, reach }: IndexState): Generator<Progress, VectorIndex> {
   const from = new LinearMemory(engine.maxBytes, { memory: engine.memory, regions: engine.regions });
   const to = new LinearMemory(engine.maxBytes, 'shared');
   let done = 0;
@@ -82,7 +86,7 @@ export function* copyShared({ engine, tuned }: IndexState): Generator<Progress, 
       yield { phase: 'load', done, total };
     }
   }
-  return attach({ engine: { ...engine, memory: to.memory, regions: to.entries }, tuned });
+  return attach({ engine: { ...engine, memory: to.memory, regions: to.entries }, tuned, reach });
 }
 
 /** The same over a memory that threads may share, of an index over one of its own. */

@@ -43,6 +43,16 @@ export class Passing {
     this.#engine = engine;
   }
 
+  /** What was measured so far. */
+  get measured(): Reach | undefined {
+    return this.#reach;
+  }
+
+  /** Takes what was measured before on the same index. */
+  restore(reach: Reach | undefined): void {
+    this.#reach = reach;
+  }
+
   /** How far out cells hold neighbors; measured when it is first needed. */
   get reach(): Reach {
     return this.#reach ?? finish(this.measure());

@@ -1,5 +1,6 @@
 import type { Neighbors } from './neighbors.js';
 import { finish, type Progress } from './progress.js';
+import { expectContent } from './snapshot.js';
 
 /** How far out cells hold neighbors, at one number of neighbors. */
 interface ReachPoint {
@@ -45,6 +46,11 @@ const QUERIES = 60;
 /** Beyond these, random rows tell: so many a query, in shares of all pairs by distance. */
 const FAR_ROWS = 150;
 const FAR_SHARES: readonly number[] = [0, 0.1, 0.3, 0.6, 0.9, 1];
+const MOST_POINTS = NEIGHBORS.length + FAR_SHARES.length - 1;
+/** k, distance, slopes and places of a point, f64 each, in a snapshot. */
+const POINT_NUMBERS = 2 + 2 * LEVELS.length;
+/** Distances and slopes are float32 where they are used. */
+const LARGEST = 1e36;
 /** Neighbors of a query that are looked at, evenly spaced. */
 const LOOKED_AT = 125;
 /** As in tuning.ts: where an exact scan is dear, a wide one through the codes stands for the truth. */
@@ -137,6 +143,41 @@ export function* measureReach(
       some.map((pair) => pair.slope),
       some.map((pair) => pair.place),
     );
+  }
+  return reach;
+}
+
+/** What was measured as bytes: docs/snapshot-format.md. */
+export function encodeReach(reach: Reach): Uint8Array {
+  const view = new DataView(new ArrayBuffer(reach.length * POINT_NUMBERS * 8));
+  const numbers = reach.flatMap(({ k, distance, slopes, places }) => [k, distance, ...slopes, ...places]);
+  numbers.forEach((number, i) => void view.setFloat64(8 * i, number, true));
+  return new Uint8Array(view.buffer);
+}
+
+/** What such bytes say of an index with so many cells; a refusal of any that measureReach cannot have given. */
+export function decodeReach(view: DataView, cells: number): Reach {
+  const points = view.byteLength / (POINT_NUMBERS * 8);
+  const isWhole = Number.isInteger(points) && points > 0 && points <= MOST_POINTS;
+  expectContent(isWhole, `1 to ${MOST_POINTS} points of the reach`, `${view.byteLength} bytes`);
+  const reach: ReachPoint[] = [];
+  for (let i = 0; i < points; i++) {
+    const [k, distance, ...rest] = Array.from({ length: POINT_NUMBERS }, (_, j) =>
+      view.getFloat64(8 * (i * POINT_NUMBERS + j), true),
+    );
+    const before = reach.at(-1) ?? { k: 0, distance: 0 };
+    expectContent(k > before.k && k <= 2 ** 32, `a reach of more than ${before.k} neighbors`, k);
+    expectContent(distance > before.distance && distance <= LARGEST, 'a longer reach', distance);
+    const [slopes, places] = [rest.slice(0, LEVELS.length), rest.slice(LEVELS.length)];
+    for (const [numbers, most] of [[slopes, LARGEST] as const, [places, cells - 1] as const]) {
+      let last = 0;
+      for (const number of numbers) {
+        expectContent(number >= last && number <= most, `a reach from ${last} to ${most}`, number);
+        last = number;
+      }
+    }
+    expectContent(places.every(Number.isInteger), 'whole places of cells', 'others');
+    reach.push({ k, distance, slopes, places });
   }
   return reach;
 }

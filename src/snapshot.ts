@@ -50,6 +50,8 @@ export type SnapshotKind = 'VectorIndex' | 'HyperplaneLsh' | 'BitSamplingLsh' | 
 export interface SectionSource {
   tag: number;
   pieces: readonly (Uint8Array | { ptr: number; bytes: number })[];
+  /** Whether readers who do not know it may skip it. */
+  isOptional?: boolean;
 }
 
 /**
@@ -339,12 +341,13 @@ export function* writeSnapshot(
   view.setUint32(36, header.length, true);
   let end = header.length;
   const gaps: Uint8Array[] = [];
-  for (const [i, { tag, pieces }] of written.entries()) {
+  for (const [i, { tag, pieces, isOptional }] of written.entries()) {
     const offset = roundUp(end);
     gaps.push(new Uint8Array(offset - end));
     const entry = HEADER_BYTES + ENTRY_BYTES * i;
     view.setUint32(entry, tag, true);
     setLong(view, entry + 8, offset);
+    view.setUint32(entry + 24, isOptional ? OPTIONAL_SECTION : 0, true);
     let bytes = 0;
     let sum = 0;
     for (const piece of pieces) {

@@ -36,7 +36,7 @@ import { type AsyncOptions, finish, finishInSlices, type Progress } from './prog
 import type { Storage } from './rows.js';
 import type { Reading, SnapshotLimits, Writing } from './snapshot.js';
 import { fromBytes, fromStream, toBytes, toStream } from './streams.js';
-import type { Evaluation, TuneOptions, Tuner, TuningReport } from './tuning.js';
+import type { Evaluation, TuneOptions, TuningReport } from './tuning.js';
 import {
   checkIdsOption,
   type IdKind,
@@ -47,7 +47,6 @@ import {
   type Named,
   type NamedPairs,
   type NamedRows,
-  type UserIds,
 } from './user-ids.js';
 
 export type { RowExplanation } from './engine-explain.js';
@@ -168,9 +167,10 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
       const { dimensions, metric, storage, seed, maxBytes } = snapshot;
       const index = new VectorIndex<Kind>({ dimensions, metric, storage, seed, maxBytes });
       const { engine } = index.#parts;
-      const { tuned, userIds } = yield* snapshot.fill(engine);
+      const { tuned, userIds, reach } = yield* snapshot.fill(engine);
       index.#parts = new EngineSearch(engine, userIds);
       index.#parts.tuner.restore(tuned);
+      index.#parts.passing.restore(reach);
       return index;
     });
   }
@@ -367,7 +367,8 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
 
   /**
    * Measures the settings for a recall on your own queries, or on rows of the index, and keeps them for searches.
-   * Returns what it found; see TuningReport.
+   * Returns what it found; see TuningReport. The first call after a build also measures what searches with a filter or
+   * within a radius go by, which their first call would do else.
    */
   tune(options: TuneOptions = {}): TuningReport {
     return finish(this.#idle().tune(options));
@@ -532,7 +533,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
    *
    * Approximate unless `exact`: at least the share `recall` of them is found on the average of queries like the rows; the
    * distances are true. The first approximate call after a build measures, on some rows, how far out cells have to be
-   * visited, which takes about as long as a few hundred searches.
+   * visited, which takes about as long as a few hundred searches, unless `tune` has done so; it is saved with the index.
    *
    * @param query dimensions floats.
    * @param radius of the metric: the largest distance; under inner product minus the least dot product, so it may be
@@ -622,8 +623,8 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
   /** @internal For whoever writes bytes in another way: snapshot.ts, `Writing`. */
   *snapshotParts(): Writing {
     yield* this.#life.hold('saveTo', () => {
-      const { engine, tuner, userIds } = this.#parts;
-      return writeEngine(engine, tuner.tuned, userIds);
+      const { engine, tuner, userIds, passing } = this.#parts;
+      return writeEngine(engine, tuner.tuned, userIds, passing.measured);
     });
   }
 
@@ -639,14 +640,11 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
   }
 
   /** @internal for parallel.ts */
-  get parts(): {
-    engine: Engine;
-    tuner: Tuner;
-    userIds: UserIds | undefined;
+  get parts(): Pick<EngineSearch, 'engine' | 'tuner' | 'passing' | 'userIds'> & {
     joins: (options: VectorJoinOptions<Kind>) => EngineJoins;
   } {
-    const { engine, tuner, userIds } = this.#alive();
-    return { engine, tuner, userIds, joins: (options) => this.#joinable(options) };
+    const { engine, tuner, passing, userIds } = this.#alive();
+    return { engine, tuner, passing, userIds, joins: (options) => this.#joinable(options) };
   }
 
   /** @internal takes in the first rows, with their ids if they have any, and builds; for parallel.ts */

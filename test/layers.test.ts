@@ -66,6 +66,7 @@ const WITHIN: Record<string, readonly string[]> = {
   neighbors: ['check', 'kernels', 'memory'],
   plan: ['kernels', 'memory'],
   progress: ['check'],
+  reach: ['snapshot'],
   share: ['progress'],
   streams: ['snapshot'],
   tuning: ['cells'],

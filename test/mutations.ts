@@ -132,6 +132,11 @@ function exercise(index: VectorIndex<IdKind>, query: Float32Array, vectors: Floa
     const { ids } = index.search(query, { k: 7, exact: true });
     if (ids.length !== Math.min(7, index.size)) throw new Error(`expected all of 7 neighbors, got ${ids}`);
     if (ids.length > 0) index.explain(query, { k: 3, id: index.idOf(ids[0]) });
+    const even = new Uint8Array(100).fill(0x55);
+    for (const recall of [0.5, 0.95]) {
+      checkNeighbors(index.search(query, { k: 5, recall, filter: even }), 5, index);
+      checkNeighbors(index.searchRadius(query, 1, { recall }), index.size, index);
+    }
     const all = [...index.userIds()];
     if (new Set(all).size !== index.size) throw new Error(`expected ${index.size} ids, got ${all}`);
     for (const id of all) if (!index.get(id)) throw new Error(`expected a row of ${id}, got none`);

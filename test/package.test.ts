@@ -226,8 +226,8 @@ describe('a bundle', () => {
   // Bytes with the binary in them, a little above what was measured: a bundle that passes its limit has grown for a reason
   // that somebody should know.
   it.each([
-    ['everything', "export * from 'orthant'", 83_500],
-    ['VectorIndex', "export { VectorIndex } from 'orthant'", 61_500],
+    ['everything', "export * from 'orthant'", 84_300],
+    ['VectorIndex', "export { VectorIndex } from 'orthant'", 62_300],
     ['HyperplaneLsh and exact search', "export { exactSearch, HyperplaneLsh } from 'orthant'", 30_200],
     ['exactSearch', "export { exactSearch } from 'orthant'", 12_900],
   ])('of %s stays small', async (_, code, limit) => {
@@ -363,6 +363,7 @@ describe('what git tracks', () => {
         'vector-index',
         'vector-index-bigints',
         'vector-index-numbers',
+        'vector-index-reach',
         'vector-index-removed',
         'vector-index-strings',
       ].map((name) => `test/fixtures/${name}-1.snapshot`),
