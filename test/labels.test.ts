@@ -85,6 +85,48 @@ describe('classify', () => {
   });
 });
 
+describe('what is refused', () => {
+  const one = neighborsAt([0, 1]);
+  it.each([
+    [() => classify(one, labels, 7 as unknown as object), /^options: expected .*, got 7$/],
+    [() => classify(one, labels, { weights: 'both' as 'uniform' }), /^weights: expected .*, got "both"$/],
+    [
+      () => classify(one, null as unknown as string[]),
+      /^labels: expected an array, one entry for each row, got null$/,
+    ],
+    [
+      () => classify(one, {} as unknown as string[]),
+      /^labels: expected an array, one entry for each row, got Object$/,
+    ],
+    [
+      () => regress(one, 'abc' as unknown as number[]),
+      /^values: expected an array, one entry for each row, got "abc"$/,
+    ],
+    [
+      () => regress(neighborsAt([1, 1]), [0, Number.NaN]),
+      /^values: expected finite numbers, got NaN in row 1$/,
+    ],
+    [
+      () => classify(neighborsAt([1, 2], [0, -3]), labels, { weights: 'distance' }),
+      /^distances: expected numbers from 0 to weigh by, got -3 for neighbor 1$/,
+    ],
+    [
+      () => classify({ ids: one.ids, distances: [1] } as unknown as Neighbors, labels),
+      /^neighbors: expected \{ ids, distances \} as a search returns them, got Object$/,
+    ],
+    [
+      () => classify({ ids: [0], distances: one.distances } as unknown as Neighbors, labels),
+      /^neighbors: expected \{ ids, distances \} as a search returns them, got Object$/,
+    ],
+    [
+      () => classify({ ...one, distances: new Float32Array(2) }, labels),
+      /^neighbors: expected as many distances as ids \(1\), got 2$/,
+    ],
+  ])('is named with what was expected and what came: %s', (call, message) => {
+    expect(call).toThrow(message);
+  });
+});
+
 describe('regress', () => {
   it("gives the mean of the neighbors' values", () => {
     expect(regress(neighborsAt([0, 1], [2, 5]), [3, 100, 6])).toBe(4.5);
