@@ -158,7 +158,7 @@ describe('a snapshot is refused when', () => {
   it('any byte of its reach has changed', () => {
     const { offset, bytes: length } = sectionOf(bytes) as ReturnType<typeof sectionsOf>[number];
     const changed = bytes.slice();
-    for (let at = offset; at < offset + length; at += 5) {
+    for (let at = offset; at < offset + length; at++) {
       changed[at] ^= 1 << (at % 8);
       expect(thrownBy(() => VectorIndex.load(changed))).toMatchObject({ reason: 'checksum' });
       changed[at] = bytes[at];

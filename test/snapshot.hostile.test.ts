@@ -34,7 +34,12 @@ describe.each(seeds(10))('a small snapshot of a %s: %s', (kind, name, bytes) => 
   });
 
   it('has every section that the larger one has', () => {
-    const tags = (snapshot: Uint8Array): number[] => sectionsOf(snapshot).map(({ tag }) => tag);
+    // But the reach of a VectorIndex, which so few rows do not have: reach.test.ts changes every byte of one.
+    const isReach = (tag: number): boolean => kind === 'VectorIndex' && tag === 17;
+    const tags = (snapshot: Uint8Array): number[] =>
+      sectionsOf(snapshot)
+        .map(({ tag }) => tag)
+        .filter((tag) => !isReach(tag));
     const larger = SNAPSHOTS.find(([, other]) => other === name)?.[2] as Uint8Array;
     expect(tags(bytes)).toEqual(tags(larger));
     expect(bytes.length).toBeLessThan(8192);
