@@ -50,6 +50,21 @@ describe('tune', () => {
     expect(Math.abs(tuned.recall - recall)).toBeLessThan(0.015);
   });
 
+  it('keeps its word for an inner product of rows that differ much in length', () => {
+    // So many that the truth is taken from a wide scan of the codes, unless they are too rough for it.
+    const rows = clumpedRows(25_300, 64, 200, 0.7, 112);
+    const lengths = normals(25_300, 113);
+    for (let i = 0; i < rows.length; i++) rows[i] *= Math.exp(0.7 * lengths[Math.floor(i / 64)]);
+    const products = VectorIndex.from(rows.subarray(0, 25_000 * 64), {
+      dimensions: 64,
+      metric: 'inner-product',
+    });
+    for (const target of [0.9, 0.95, 0.99]) {
+      const { recall } = products.evaluate(rowsOf(rows, 25_000, 64), { recall: target });
+      expect(recall).toBeGreaterThanOrEqual(target - 0.01);
+    }
+  });
+
   it('takes the queries that it is given', () => {
     const report = index.tune({ queries: held, k: 3, recall: 0.9 });
     expect(report).toMatchObject({ source: 'queries', sample: 300, k: 3 });
