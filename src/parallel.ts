@@ -18,7 +18,7 @@ import { type AsyncOptions, checkAsync, finishInSlices, type Progress, Turn } fr
 import type { Reach } from './reach.js';
 import { type Job, PART_ITEMS, type Share } from './share.js';
 import type { TunedSetting } from './tuning.js';
-import { checkIdsOption, type UserId, UserIds } from './user-ids.js';
+import { checkIdsOption, type IdKind, type UserId, UserIds } from './user-ids.js';
 import {
   type BuildOptions,
   VectorIndex,
@@ -321,7 +321,7 @@ export class UnitedGroups {
 
 /** Ids and vectors of an index in the order of its joins, `each` rows at a time. */
 export function* rowsOf(
-  index: VectorIndex,
+  index: VectorIndex<IdKind>,
   each: number,
 ): Generator<{ rows: Uint32Array; queries: Float32Array }> {
   const joins = index.parts.joins({});

@@ -125,7 +125,7 @@ describe.each([true, false])('a pool whose rows have ids of the user (over one m
     expect(again.size).toBe(index.size - 1);
   });
 
-  it('joins by row numbers, as an index does', async () => {
+  it("names the rows of a join's pages, as an index does", async () => {
     const { pool, index } = await open(shared);
     const pages = [];
     for await (const page of pool.neighborGraph({ k: 3 })) pages.push(page);
@@ -133,6 +133,21 @@ describe.each([true, false])('a pool whose rows have ids of the user (over one m
     const near = [];
     for await (const page of pool.join(queries, { k: 2 })) near.push(page);
     expect(near).toEqual([...index.join(queries, { k: 2 })]);
+    const radius = index.search(query, { k: 5 }).distances[4];
+    for (const verb of ['selfJoin', 'duplicates'] as const) {
+      const found = [];
+      for await (const page of pool[verb]({ radius })) found.push(page);
+      expect(found.flatMap((page) => ('a' in page ? [...page.a] : [...page.ids])).length).toBeGreaterThan(1);
+      expect(found).toEqual([...index[verb]({ radius })]);
+    }
+    const other = VectorIndex.from(queries, {
+      dimensions,
+      ids: Array.from({ length: 50 }, (_, i) => `q${i}`),
+    });
+    const both = [];
+    for await (const page of pool.join(other, { k: 2 })) both.push(page);
+    expect(both).toEqual([...index.join(other, { k: 2 })]);
+    expect(both[0].rowUserIds[0]).toMatch(/^q/);
   });
 
   it.each([

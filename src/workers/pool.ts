@@ -13,6 +13,8 @@ import type {
   KindOf,
   Metric,
   Named,
+  NamedPairs,
+  NamedRows,
   NeighborPage,
   Neighbors,
   PairPage,
@@ -304,16 +306,21 @@ export class WorkerPool<Kind extends IdKind = 'row'> {
    * A change of the index while a loop is under way ends it (TypeError, ERR_CHANGED); so does the end of a thread
    * (ERR_WORKER).
    */
-  neighborGraph(options: VectorJoinOptions & { k: number }): AsyncIterable<NeighborPage> {
+  neighborGraph(
+    options: VectorJoinOptions<Kind> & { k: number },
+  ): AsyncIterable<NeighborPage & Named<Kind> & NamedRows<Kind>> {
     const each = pageRowsOf(options, checkK(options?.k));
-    return this.#pages(options, () => flat(this.#parts<NeighborPage>('neighborGraph', options, each)));
+    const names = { userIds: 'ids', rowUserIds: 'rows' };
+    return this.#pages(options, names, () => flat(this.#parts<NeighborPage>('neighborGraph', options, each)));
   }
 
   /** As VectorIndex.selfJoin, by all threads: the same pairs in the same order. The rest as neighborGraph. */
-  selfJoin(options: VectorJoinOptions & { radius: number }): AsyncIterable<PairPage> {
+  selfJoin(
+    options: VectorJoinOptions<Kind> & { radius: number },
+  ): AsyncIterable<PairPage & NamedPairs<Kind>> {
     checkRadius(options?.radius, this.metric === 'inner-product');
     const least = pageRowsOf(options, 1, PAGE_PLACES);
-    return this.#pages(options, () =>
+    return this.#pages(options, { aUserIds: 'a', bUserIds: 'b' }, () =>
       joinPages(this.#parts<PairPage>('selfJoin', options, PAIR_ROWS), least),
     );
   }
@@ -322,27 +329,27 @@ export class WorkerPool<Kind extends IdKind = 'row'> {
    * As VectorIndex.duplicates, by all threads: the same groups. Each thread looks at its share of the rows; for every share
    * under way it takes about 40 bytes a row of the index.
    */
-  duplicates(options: VectorJoinOptions & { radius: number }): AsyncIterable<GroupPage> {
+  duplicates(options: VectorJoinOptions<Kind> & { radius: number }): AsyncIterable<GroupPage & Named<Kind>> {
     checkRadius(options?.radius, this.metric === 'inner-product');
     const pageIds = pageRowsOf(options, 1, PAGE_PLACES);
-    return this.#pages(options, () => this.#groups(options, pageIds));
+    return this.#pages(options, { userIds: 'ids' }, () => this.#groups(options, pageIds));
   }
 
   /**
    * As VectorIndex.join, by all threads; `other` may be an index of this thread, queries, or pages of them. With a radius
    * a page has `pageRows` queries, however many neighbors those have.
    */
+  join<Other extends IdKind = 'row'>(
+    other: VectorIndex<Other> | Float32Array | VectorPages,
+    options: VectorJoinOptions<Kind> & { k: number },
+  ): AsyncIterable<NeighborPage & Named<Kind> & NamedRows<Other>>;
+  join<Other extends IdKind = 'row'>(
+    other: VectorIndex<Other> | Float32Array | VectorPages,
+    options: VectorJoinOptions<Kind> & { radius: number },
+  ): AsyncIterable<RangePage & Named<Kind> & NamedRows<Other>>;
   join(
-    other: VectorIndex | Float32Array | VectorPages,
-    options: VectorJoinOptions & { k: number },
-  ): AsyncIterable<NeighborPage>;
-  join(
-    other: VectorIndex | Float32Array | VectorPages,
-    options: VectorJoinOptions & { radius: number },
-  ): AsyncIterable<RangePage>;
-  join(
-    other: VectorIndex | Float32Array | VectorPages,
-    options: VectorJoinOptions & { k?: number; radius?: number },
+    other: VectorIndex<IdKind> | Float32Array | VectorPages,
+    options: VectorJoinOptions<Kind> & { k?: number; radius?: number },
   ): AsyncIterable<NeighborPage | RangePage> {
     checkJoin(options);
     const { k, radius, recall, exact, filter } = options;
@@ -371,11 +378,11 @@ export class WorkerPool<Kind extends IdKind = 'row'> {
         'ERR_ARGUMENT_TYPE',
         'other: expected an index, a Float32Array or pages of them, got something else',
       );
-    return this.#pages(options, () => this.#joined(other, how(), each, options));
+    return this.#pages(options, { userIds: 'ids' }, () => this.#joined(other, how(), each, options));
   }
 
   async *#joined(
-    other: VectorIndex | Float32Array | VectorPages,
+    other: VectorIndex<IdKind> | Float32Array | VectorPages,
     { method, args }: SearchCall,
     each: number,
     { signal }: AsyncOptions,
@@ -389,7 +396,8 @@ export class WorkerPool<Kind extends IdKind = 'row'> {
           pool.#call<CappedBatch & Named<Kind>>(method, [queries, ...args]),
         );
         const { capped: _, userIds: _ids, ...page } = found;
-        return { rows, ...page };
+        if (!(other instanceof VectorIndex) || other.idKind === 'row') return { rows, ...page };
+        return { rows, ...page, rowUserIds: Array.from(rows, (row) => other.idOf(row)) };
       };
       if (other instanceof VectorIndex) {
         for (const { rows, queries } of rowsOf(other, each)) yield task(rows, queries);
@@ -412,7 +420,10 @@ export class WorkerPool<Kind extends IdKind = 'row'> {
     yield* inOrder(tasks(), AHEAD * this.#members.length, signal);
   }
 
-  async *#groups(options: VectorJoinOptions, pageIds: number): AsyncGenerator<GroupPage, void, undefined> {
+  async *#groups(
+    options: VectorJoinOptions<Kind>,
+    pageIds: number,
+  ): AsyncGenerator<GroupPage, void, undefined> {
     const { size, ids } = this.#known;
     const groups = new UnitedGroups(ids);
     const each = Math.max(PAIR_ROWS, Math.ceil(size / (2 * this.#members.length)));
@@ -424,10 +435,11 @@ export class WorkerPool<Kind extends IdKind = 'row'> {
   /** A join in parts of so many rows: the pages of each, in order. */
   async *#parts<Page>(
     join: 'neighborGraph' | 'selfJoin' | 'duplicates',
-    options: VectorJoinOptions,
+    options: VectorJoinOptions<Kind>,
     each: number,
   ): AsyncGenerator<Page[], void, undefined> {
-    const { onProgress, signal, sliceMs: _, ...others } = this.#packed(options);
+    const { onProgress, signal, sliceMs: _, ...packed } = this.#packed(options);
+    const others = packed as VectorJoinOptions; // a filter by the user's ids is a bitmap now
     const total = this.#known.size;
     const version = this.#version;
     const tasks = Array.from(stretches(total, each), ([first, end]) => async () => {
@@ -453,13 +465,24 @@ export class WorkerPool<Kind extends IdKind = 'row'> {
     return result;
   }
 
-  #pages<Page>(
+  /** The pages of a join, with the user's ids beside these of their row numbers, where there are such ids. */
+  #pages<Page extends object, NamedPage>(
     options: AsyncOptions,
+    names: Readonly<Record<string, string>>,
     start: () => AsyncGenerator<Page, void, undefined>,
-  ): AsyncIterable<Page> {
+  ): AsyncIterable<NamedPage> {
     checkAsync(options);
     if (this.#end) throw this.#end;
-    return { [Symbol.asyncIterator]: start };
+    const pool = this;
+    const named = async function* (): AsyncGenerator<NamedPage, void, undefined> {
+      for await (const page of start()) {
+        const rows = page as unknown as Record<string, Uint32Array>;
+        for (const [name, of] of Object.entries(pool.#names ? names : {}))
+          (page as Record<string, unknown>)[name] = Array.from(rows[of], (row) => pool.#names?.idOf(row));
+        yield page as unknown as NamedPage;
+      }
+    };
+    return { [Symbol.asyncIterator]: named };
   }
 
   #packed<Options extends object | undefined>(options: Options): Options {
