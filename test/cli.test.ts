@@ -365,6 +365,7 @@ describe('an index of a user', () => {
       'orthant: ids: expected ids of the index, got "3"\n',
     );
     expect(search()).toEqual(truth);
+    expect(parse(output('search named.orthant queries.npy -k 3 --exact --threads 2 -q'))).toEqual(truth);
     output('join queries.npy named.orthant -k 3 --exact -o named.tsv -q');
     expect(parse(readFileSync(path.join(folder, 'named.tsv'), 'utf8'))).toEqual(truth);
     const graph = parse(output('graph named.orthant -k 1 --exact -q'));

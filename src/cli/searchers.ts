@@ -23,7 +23,7 @@ export function threadsFor(wanted: number | undefined): number {
 
 /** The index itself for one thread; else threads that answer, and the index is gone. */
 export async function onThreads(index: AnyIndex, threads: number): Promise<Opened> {
-  if (isAlone(index, threads)) return { index, name: nameIn(index) };
+  if (threads <= 1) return { index, name: nameIn(index) };
   const name = copiedNames(index);
   const bytes = sharedBytes(index);
   index.dispose();
@@ -38,16 +38,11 @@ export async function openSnapshot(
 ): Promise<Opened> {
   const index = loadIndex(path);
   look?.(index);
-  if (isAlone(index, threads)) return { index, name: nameIn(index) };
+  if (threads <= 1) return { index, name: nameIn(index) };
   // It is gone before the threads take room for theirs.
   const name = copiedNames(index);
   index.dispose();
   return { index: await WorkerPool.load(readBytes(path, true), { threads }), name };
-}
-
-/** Whether this thread answers. Threads take no rows that have ids of the user's own. */
-function isAlone(index: AnyIndex, threads: number): boolean {
-  return threads <= 1 || index.idKind !== 'row';
 }
 
 /** The snapshot in memory that a thread reads without a copy. */
