@@ -2,7 +2,7 @@
 // src/binary.ts and src/js/translated.js (none is in git).
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,7 +15,6 @@ const asc = path.join(
   'asc.js',
 );
 mkdirSync(path.join(root, 'assembly/build'), { recursive: true });
-mkdirSync(path.join(root, 'dist'), { recursive: true });
 /** Compiles one export list; gives the path of what comes out, without its ending. */
 async function compile(list, name = list, more = []) {
   const file = path.join(root, 'assembly/build', name);
@@ -36,6 +35,9 @@ const [translatable, ...files] = await Promise.all([compile('index', 'javascript
 const [all, tables, engine] = files.map((file) =>
   plain(readFileSync(`${file}.wasm`), readFileSync(`${file}.wat`, 'utf8')),
 );
+// Anew: the files of a module that is gone would be packed.
+rmSync(path.join(root, 'dist'), { recursive: true, force: true });
+mkdirSync(path.join(root, 'dist'), { recursive: true });
 writeFileSync(path.join(root, 'dist/orthant.wasm'), all.bytes);
 writeFileSync(
   path.join(root, 'src/js/translated.js'),
