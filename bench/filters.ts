@@ -1,7 +1,7 @@
 /**
  * Recall and queries per second of searches with a filter, through the public API:
  *
- *     npx tsx bench/filters.ts [words mnist gaussian] [--queries 100] [--recall 0.95] [--json FILE]
+ *     npm run bench:filters [-- words mnist gaussian] [--queries 100] [--recall 0.95] [--json FILE]
  *
  * A share of the rows passes: drawn at random; or the nearest to the query (`with`: its own region passes); or the farthest
  * from it (`against`: the rows that an unfiltered search would find are all excluded). Recall is recall@10 against the exact
@@ -11,14 +11,27 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { IdSet, type Metric, VectorIndex } from '../src/index.js';
-import { cpuMs, figure, provenance, table, writeJson } from './record.js';
+import { cpuMs, figure, type Provenance, provenance, table, writeJson } from './record.js';
 
 const K = 10;
 const SHARES = [1, 0.5, 0.05, 0.005, 0.0002];
 const WAYS = ['random', 'with', 'against'] as const;
 
-interface Result {
-  set: string;
+/** What one data set gave. */
+export interface FilterResult extends Provenance {
+  data: string;
+  n: number;
+  d: number;
+  metric: string;
+  k: number;
+  target: number;
+  queries: number;
+  /** Milliseconds of the first search with a filter, which measures how far out neighbors lie. */
+  firstMs: number;
+  filters: FilterRow[];
+}
+
+interface FilterRow {
   share: number;
   way: string;
   recall: number;
@@ -39,9 +52,11 @@ const { values, positionals } = parseArgs({
 });
 const queryCount = Number(values.queries);
 const recall = Number(values.recall);
-const results: Result[] = [];
-for (const set of positionals.length ? positionals : ['words']) run(set);
-if (values.json) writeJson(values.json, { ...provenance(), recall, k: K, queries: queryCount, results });
+const results: FilterResult[] = [];
+for (const set of positionals.length ? positionals : ['words']) {
+  results.push({ ...provenance(), ...run(set) });
+  if (values.json !== undefined) writeJson(values.json, results);
+}
 
 function floats(file: string): Float32Array {
   const bytes = readFileSync(new URL(`.data/${file}`, import.meta.url));
@@ -69,7 +84,9 @@ function orders(base: Float32Array, queries: Float32Array[], metric: Metric, d: 
   });
 }
 
-function run(set: string): void {
+function run(data: string): Omit<FilterResult, keyof Provenance> {
+  const set = data;
+  const rows: FilterRow[] = [];
   const { n, d, metric } = JSON.parse(readFileSync(new URL(`.data/${set}.json`, import.meta.url), 'utf8'));
   const base = floats(`${set}.base.f32`).subarray(0, n * d);
   const all = floats(`${set}.query.f32`);
@@ -78,7 +95,8 @@ function run(set: string): void {
   const order = orders(base, queries, metric, d);
   const before = cpuMs();
   index.search(queries[0], { k: K, filter: IdSet.where(n, (id) => id % 2 === 0) });
-  console.log(`${set}: the first filtered search of an index takes ${figure(cpuMs() - before)} ms`);
+  const firstMs = cpuMs() - before;
+  console.log(`${set}: the first filtered search of an index takes ${figure(firstMs)} ms`);
   let seed = 1;
   const uniform = (): number => {
     seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
@@ -113,8 +131,7 @@ function run(set: string): void {
         hits += found;
         least = Math.min(least, found);
       });
-      const result: Result = {
-        set,
+      rows.push({
         share,
         way: share === 1 ? 'no filter' : way,
         recall: hits / queryCount,
@@ -125,22 +142,20 @@ function run(set: string): void {
           queries,
         ),
         byRows: byRows / queryCount,
-      };
-      results.push(result);
+      });
     }
   }
-  const rows = results
-    .filter((result) => result.set === set)
-    .map((r) => [
-      `${r.share * 100} %`,
-      r.way,
-      r.recall.toFixed(4),
-      r.least.toFixed(1),
-      figure(r.qps),
-      figure(r.exactQps),
-      `${Math.round(r.byRows * 100)} %`,
-    ]);
-  console.log(table([['passing', 'which', 'recall@10', 'least', 'QPS', 'exact QPS', 'by rows'], ...rows]));
+  const cells = rows.map((r) => [
+    `${r.share * 100} %`,
+    r.way,
+    r.recall.toFixed(4),
+    r.least.toFixed(1),
+    figure(r.qps),
+    figure(r.exactQps),
+    `${Math.round(r.byRows * 100)} %`,
+  ]);
+  console.log(table([['passing', 'which', 'recall@10', 'least', 'QPS', 'exact QPS', 'by rows'], ...cells]));
+  return { data, n, d, metric, k: K, target: recall, queries: queryCount, firstMs, filters: rows };
 }
 
 /** Queries per second of CPU time: the best of some passes. */

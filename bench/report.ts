@@ -13,8 +13,10 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { FilterResult } from './filters.js';
 import type { Growth, GrowthResult } from './growth.js';
 import type { JoinResult } from './joins.js';
+import type { LivingResult } from './living.js';
 import type { LoadResult } from './load.js';
 import { type PeerRow, type PeersResult, speedsOf } from './peers.js';
 import { drawBuilds, drawGrowth, drawSpeeds, type Theme } from './pictures.js';
@@ -67,6 +69,8 @@ interface KernelResults extends Provenance {
 interface Latest {
   sets: Map<string, SearchResult>;
   joins: Map<string, JoinResult>;
+  filters: Map<string, FilterResult>;
+  living: Map<string, LivingResult>;
   kernels?: KernelResults;
   growth?: GrowthResult;
   loads: Map<string, LoadResult>;
@@ -76,14 +80,30 @@ interface Latest {
 
 function latest(parsed: unknown[]): Latest {
   const all = parsed.flat() as Partial<
-    SearchResult & KernelResults & JoinResult & LoadResult & PeersResult & GrowthResult
+    SearchResult &
+      KernelResults &
+      JoinResult &
+      LoadResult &
+      FilterResult &
+      LivingResult &
+      PeersResult &
+      GrowthResult
   >[];
   const byDate = [...all].sort((a, b) => ((a.date ?? '') < (b.date ?? '') ? -1 : 1));
-  const found: Latest = { sets: new Map(), joins: new Map(), loads: new Map(), peers: new Map() };
+  const found: Latest = {
+    sets: new Map(),
+    joins: new Map(),
+    filters: new Map(),
+    living: new Map(),
+    loads: new Map(),
+    peers: new Map(),
+  };
   for (const result of byDate) {
     if (result.contestants !== undefined) found.sets.set(result.data as string, result as SearchResult);
     else if (result.join !== undefined) found.joins.set(result.data as string, result as JoinResult);
     else if (result.load !== undefined) found.loads.set(result.data as string, result as LoadResult);
+    else if (result.filters !== undefined) found.filters.set(result.data as string, result as FilterResult);
+    else if (result.living !== undefined) found.living.set(result.data as string, result as LivingResult);
     else if (result.results !== undefined) found.kernels = result as KernelResults;
     else if (result.growth !== undefined) found.growth = result as GrowthResult;
     else if (result.peers !== undefined) {
@@ -98,7 +118,7 @@ function latest(parsed: unknown[]): Latest {
 
 /** The figures as Markdown, from the parsed JSON of any number of results. */
 export function report(parsed: unknown[]): string {
-  const { sets, joins, kernels, growth, loads, peers } = latest(parsed);
+  const { sets, joins, filters, living, kernels, growth, loads, peers } = latest(parsed);
   const parts = [...sets.values()].sort((a, b) => a.n - b.n).map(searchSection);
   // The curves stand at the top of the README.
   if (drawnOf(sets).length > 0) parts.unshift(picture('build', 'Seconds to build'));
@@ -106,6 +126,8 @@ export function report(parsed: unknown[]): string {
   if (peers.size > 0) parts.push(peersSection([...peers.values()]));
   if (joins.size > 0) parts.push(joinSection([...joins.values()].sort((a, b) => a.n - b.n)));
   if (loads.size > 0) parts.push(loadSection([...loads.values()].sort((a, b) => a.fileBytes - b.fileBytes)));
+  for (const result of filters.values()) parts.push(filterSection(result));
+  if (living.size > 0) parts.push(livingSection([...living.values()].sort((a, b) => a.n - b.n)));
   if (kernels !== undefined) parts.push(kernelSection(kernels));
   return parts.join('\n\n') || 'No figures yet.';
 }
@@ -310,6 +332,52 @@ function loadSection(results: LoadResult[]): string {
     '',
     'Read, checked and proven, in a fresh process, from a file in the system’s cache; CPU time, medians.',
     `${sources.join('; ')}.`,
+  ].join('\n');
+}
+
+function filterSection(result: FilterResult): string {
+  const { data, n, d, target, queries, firstMs, k, filters } = result;
+  const which: Record<string, string> = {
+    'no filter': 'all rows',
+    random: 'drawn at random',
+    with: 'the nearest to the query',
+    against: 'the farthest from it',
+  };
+  const rows = filters.map((one) => [
+    `${one.share * 100} %, ${which[one.way]}`,
+    one.recall.toFixed(3),
+    figure(one.qps),
+    figure(one.exactQps),
+  ]);
+  return [
+    `### Searches with a filter: ${data}, ${figureOf(n)} × ${figureOf(d)}`,
+    '',
+    markdown([['rows that pass', `recall@${k}`, 'queries per second', 'exact'], ...rows]),
+    '',
+    `Recall ${target} was asked for; that of ${figureOf(queries)} queries, among the rows that pass. The first search with a filter`,
+    `took ${figure(firstMs)} ms. One thread, CPU time. ${source(result)}.`,
+  ].join('\n');
+}
+
+function livingSection(results: LivingResult[]): string {
+  const rows = results.map((result) => [
+    `${result.data}: ${figureOf(result.n)} × ${figureOf(result.d)}`,
+    figure(result.removedPerSecond),
+    figure(result.addedPerSecond),
+    `${figure(result.addRatio)}x`,
+    `${figure(result.worn.queriesPerSecond)} (${result.worn.recall.toFixed(3)})`,
+    `${figure(result.fresh.queriesPerSecond)} (${result.fresh.recall.toFixed(3)})`,
+    `${figure(result.searchRatio)}x`,
+  ]);
+  const head = ['', 'rows removed', 'rows added', 'of built', '30 % removed', 'fresh', 'ratio'];
+  const sources = results.map((result) => `${result.data}: ${source(result)}`);
+  return [
+    '### Removing, adding, and searching after removals',
+    '',
+    markdown([head, ...rows]),
+    '',
+    'All a second, of one thread and CPU time; queries (with their recall) of an index of which 30 % of the rows were removed',
+    `beside a fresh one of the same rows. ${sources.join('; ')}.`,
   ].join('\n');
 }
 
