@@ -76,6 +76,7 @@ interface Latest {
   loads: Map<string, LoadResult>;
   /** Each data set's rows, and where they were measured. */
   peers: Map<string, Provenance & { rows: PeerRow[] }>;
+  threads?: ThreadResult;
 }
 
 function latest(parsed: unknown[]): Latest {
@@ -87,7 +88,8 @@ function latest(parsed: unknown[]): Latest {
       FilterResult &
       LivingResult &
       PeersResult &
-      GrowthResult
+      GrowthResult &
+      ThreadResult
   >[];
   const byDate = [...all].sort((a, b) => ((a.date ?? '') < (b.date ?? '') ? -1 : 1));
   const found: Latest = {
@@ -105,6 +107,7 @@ function latest(parsed: unknown[]): Latest {
     else if (result.filters !== undefined) found.filters.set(result.data as string, result as FilterResult);
     else if (result.living !== undefined) found.living.set(result.data as string, result as LivingResult);
     else if (result.results !== undefined) found.kernels = result as KernelResults;
+    else if (result.figures !== undefined) found.threads = result as ThreadResult;
     else if (result.growth !== undefined) found.growth = result as GrowthResult;
     else if (result.peers !== undefined) {
       for (const set of new Set(result.peers.map((row) => row.set))) {
@@ -116,9 +119,18 @@ function latest(parsed: unknown[]): Latest {
   return found;
 }
 
+/** What is read of the result of workers.ts; times by the clock, the best of several rounds. */
+interface ThreadResult extends Provenance {
+  rows: number;
+  dimensions: number;
+  threads: number;
+  queries: number;
+  figures: { name: string; ms: number; speedup: number }[];
+}
+
 /** The figures as Markdown, from the parsed JSON of any number of results. */
 export function report(parsed: unknown[]): string {
-  const { sets, joins, filters, living, kernels, growth, loads, peers } = latest(parsed);
+  const { sets, joins, filters, living, kernels, growth, loads, peers, threads } = latest(parsed);
   const parts = [...sets.values()].sort((a, b) => a.n - b.n).map(searchSection);
   // The curves stand at the top of the README.
   if (drawnOf(sets).length > 0) parts.unshift(picture('build', 'Seconds to build'));
@@ -128,6 +140,7 @@ export function report(parsed: unknown[]): string {
   if (loads.size > 0) parts.push(loadSection([...loads.values()].sort((a, b) => a.fileBytes - b.fileBytes)));
   for (const result of filters.values()) parts.push(filterSection(result));
   if (living.size > 0) parts.push(livingSection([...living.values()].sort((a, b) => a.n - b.n)));
+  if (threads !== undefined) parts.push(threadSection(threads));
   if (kernels !== undefined) parts.push(kernelSection(kernels));
   return parts.join('\n\n') || 'No figures yet.';
 }
@@ -313,6 +326,18 @@ function joinSection(results: JoinResult[]): string {
     '',
     'One thread, CPU time; exact search for some of the rows in the same run, scaled to all. Recall on those rows.',
     `${sources.join('; ')}.`,
+  ].join('\n');
+}
+
+function threadSection(result: ThreadResult): string {
+  const rows = result.figures.map(({ name, ms, speedup }) => [name, figure(ms), `${speedup.toFixed(2)}x`]);
+  return [
+    '### On several threads',
+    '',
+    markdown([['', 'ms', 'of one thread'], ...rows]),
+    '',
+    `${figureOf(result.rows)} × ${figureOf(result.dimensions)}, ${figureOf(result.queries)} queries in a batch, by the clock, the best of several`,
+    `rounds in turns. ${source(result)}.`,
   ].join('\n');
 }
 

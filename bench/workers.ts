@@ -1,7 +1,7 @@
 /**
  * Builds and batches on several threads beside one thread, in turns, after `npm run build`:
  *
- *     node --import tsx bench/workers.ts [--rows N] [--dimensions N] [--threads N] [--rounds N] [--json FILE]
+ *     npm run bench:workers -- [--rows N] [--dimensions N] [--threads N] [--rounds N] [--json FILE]
  *
  * By the clock, since threads are about that: it means something on a quiet machine only. The best round of each counts.
  */
