@@ -204,7 +204,7 @@ export class EngineSearch {
    */
   *#measureAndTune(options: TuneOptions, queries?: Float32Array[]): Generator<Progress, TuningReport> {
     try {
-      yield* under({ phase: 'tune', done: 0, total: 1 }, this.passing.measure());
+      yield* under({ phase: 'tune', done: 0, total: 1 }, this.passing.measureToSave());
     } catch (error) {
       // Without memory for that now, the first search that needs it measures.
       if (!isOutOfMemory(error)) throw error;

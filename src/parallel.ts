@@ -60,7 +60,7 @@ export function canShare(): boolean {
 /** What another thread needs to read an index. */
 export function stateOf(index: VectorIndex): IndexState {
   const { engine, tuner, passing } = index.parts;
-  return { engine: engine.state, tuned: tuner.tuned, reach: passing.measured };
+  return { engine: engine.state, tuned: tuner.tuned, reach: passing.saved };
 }
 
 /** An index that reads the memory of a state; what it writes on its way stays in the area. */
@@ -251,9 +251,10 @@ export interface KnownIds {
 
 /** An index over the rows of another, which are called by their numbers or by ids of a kind; it has none of those yet. */
 export function withKind(index: VectorIndex, kind: UserIds['kind'] | undefined): VectorIndex {
-  const { engine, tuner } = index.parts;
+  const { engine, tuner, passing } = index.parts;
   const other: VectorIndex = new VectorIndex({ ...engine.state, ids: kind } as VectorIndexOptions, engine);
   other.parts.tuner.restore(new Map(Array.from(tuner.tuned, ([k, settings]) => [k, [...settings]])));
+  other.parts.passing.restore(passing.saved);
   return other;
 }
 

@@ -33,6 +33,7 @@ const KEPT_BYTES = 2 ** 22;
 export class Passing {
   readonly #engine: Engine;
   #reach: Reach | undefined;
+  #isSaved = false;
   /** What the region `filter` holds. */
   #set: IdSet | undefined;
   #version = 0;
@@ -43,14 +44,15 @@ export class Passing {
     this.#engine = engine;
   }
 
-  /** What was measured so far. */
-  get measured(): Reach | undefined {
-    return this.#reach;
+  /** What a snapshot keeps: what tuning measured, not what a search had to. So searching changes no byte of a snapshot. */
+  get saved(): Reach | undefined {
+    return this.#isSaved ? this.#reach : undefined;
   }
 
   /** Takes what was measured before on the same index. */
   restore(reach: Reach | undefined): void {
     this.#reach = reach;
+    this.#isSaved = reach !== undefined;
   }
 
   /** How far out cells hold neighbors; measured when it is first needed. */
@@ -58,15 +60,23 @@ export class Passing {
     return this.#reach ?? finish(this.measure());
   }
 
-  /** Measures that now, in steps. */
+  /** Measures that now, in steps, if nobody has yet. */
   *measure(): Generator<Progress, Reach> {
     this.#reach ??= yield* measureReach(this.#engine, new RandomGenerator(this.#engine.seed + 3n));
     return this.#reach;
   }
 
+  /** The same for a snapshot to keep: of the rows of now, whatever searches have measured when. */
+  *measureToSave(): Generator<Progress, void> {
+    if (!this.#isSaved) this.#reach = undefined;
+    yield* this.measure();
+    this.#isSaved = true;
+  }
+
   /** Forgets what was measured, for an index that is built anew. */
   forget(): void {
     this.#reach = undefined;
+    this.#isSaved = false;
   }
 
   /**

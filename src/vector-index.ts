@@ -624,7 +624,7 @@ export class VectorIndex<Kind extends IdKind = 'row'> implements Iterable<[IdOf<
   *snapshotParts(): Writing {
     yield* this.#life.hold('saveTo', () => {
       const { engine, tuner, userIds, passing } = this.#parts;
-      return writeEngine(engine, tuner.tuned, userIds, passing.measured);
+      return writeEngine(engine, tuner.tuned, userIds, passing.saved);
     });
   }
 

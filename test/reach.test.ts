@@ -26,10 +26,12 @@ function scanned(index: VectorIndex): number[] {
 }
 
 describe('the reach that was measured', () => {
-  it.each(METRICS)('is in the snapshot once a search with a filter has measured it, %s', (metric) => {
+  it.each(METRICS)('is in the snapshot once tuning, not a search, has measured it, %s', (metric) => {
     const index = VectorIndex.from(rows, { dimensions: D, metric, cells: 32 });
     expect(sectionOf(index.save())).toBeUndefined();
     index.search(rowAt(queries, 0, D), { filter });
+    expect(sectionOf(index.save())).toBeUndefined();
+    index.tune();
     const bytes = index.save();
     expect((sectionOf(bytes)?.bytes as number) % POINT_BYTES).toBe(0);
     const again = VectorIndex.load(bytes);

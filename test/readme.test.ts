@@ -82,7 +82,7 @@ function programsOf(all: Block[]): Block[] {
 /** A block may leave out the imports that a reader has seen before. */
 function withImports(code: string): string {
   const names = ['VectorIndex', 'HyperplaneLsh'].filter(
-    (name) => code.includes(name) && !new RegExp(`import[^;]*\\b${name}\\b`).test(code),
+    (name) => code.includes(name) && !new RegExp(`(import[^;]*|const \\{[^}]*)\\b${name}\\b`).test(code),
   );
   return `${names.map((name) => `import { ${name} } from 'orthant';\n`).join('')}${code}\nexport {};\n`;
 }
