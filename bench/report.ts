@@ -13,6 +13,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { ClusterResult } from './cluster.js';
 import type { FilterResult } from './filters.js';
 import type { Growth, GrowthResult } from './growth.js';
 import type { JoinResult } from './joins.js';
@@ -77,6 +78,8 @@ interface Latest {
   /** Each data set's rows, and where they were measured. */
   peers: Map<string, Provenance & { rows: PeerRow[] }>;
   threads?: ThreadResult;
+  cluster?: ClusterResult;
+  commands: Map<string, CommandResult>;
 }
 
 function latest(parsed: unknown[]): Latest {
@@ -89,7 +92,9 @@ function latest(parsed: unknown[]): Latest {
       LivingResult &
       PeersResult &
       GrowthResult &
-      ThreadResult
+      ThreadResult &
+      ClusterResult &
+      CommandResult
   >[];
   const byDate = [...all].sort((a, b) => ((a.date ?? '') < (b.date ?? '') ? -1 : 1));
   const found: Latest = {
@@ -99,6 +104,7 @@ function latest(parsed: unknown[]): Latest {
     living: new Map(),
     loads: new Map(),
     peers: new Map(),
+    commands: new Map(),
   };
   for (const result of byDate) {
     if (result.contestants !== undefined) found.sets.set(result.data as string, result as SearchResult);
@@ -108,6 +114,9 @@ function latest(parsed: unknown[]): Latest {
     else if (result.living !== undefined) found.living.set(result.data as string, result as LivingResult);
     else if (result.results !== undefined) found.kernels = result as KernelResults;
     else if (result.figures !== undefined) found.threads = result as ThreadResult;
+    else if (result.cluster !== undefined) found.cluster = result as ClusterResult;
+    else if (result.poolPerSecond !== undefined)
+      found.commands.set(result.data as string, result as CommandResult);
     else if (result.growth !== undefined) found.growth = result as GrowthResult;
     else if (result.peers !== undefined) {
       for (const set of new Set(result.peers.map((row) => row.set))) {
@@ -117,6 +126,20 @@ function latest(parsed: unknown[]): Latest {
     }
   }
   return found;
+}
+
+/** What is read of the result of cli-join.ts. */
+interface CommandResult extends Provenance {
+  data: string;
+  n: number;
+  d: number;
+  /** Rows that were joined. */
+  rows: number;
+  recall: number;
+  threads: number;
+  poolPerSecond: number;
+  joinPerSecond: number;
+  ratio: number;
 }
 
 /** What is read of the result of workers.ts; times by the clock, the best of several rounds. */
@@ -130,7 +153,8 @@ interface ThreadResult extends Provenance {
 
 /** The figures as Markdown, from the parsed JSON of any number of results. */
 export function report(parsed: unknown[]): string {
-  const { sets, joins, filters, living, kernels, growth, loads, peers, threads } = latest(parsed);
+  const { sets, joins, filters, living, kernels, growth, loads, peers, threads, cluster, commands } =
+    latest(parsed);
   const parts = [...sets.values()].sort((a, b) => a.n - b.n).map(searchSection);
   // The curves stand at the top of the README.
   if (drawnOf(sets).length > 0) parts.unshift(picture('build', 'Seconds to build'));
@@ -141,6 +165,8 @@ export function report(parsed: unknown[]): string {
   for (const result of filters.values()) parts.push(filterSection(result));
   if (living.size > 0) parts.push(livingSection([...living.values()].sort((a, b) => a.n - b.n)));
   if (threads !== undefined) parts.push(threadSection(threads));
+  if (commands.size > 0) parts.push(commandSection([...commands.values()]));
+  if (cluster !== undefined) parts.push(clusterSection(cluster));
   if (kernels !== undefined) parts.push(kernelSection(kernels));
   return parts.join('\n\n') || 'No figures yet.';
 }
@@ -338,6 +364,54 @@ function threadSection(result: ThreadResult): string {
     '',
     `${figureOf(result.rows)} × ${figureOf(result.dimensions)}, ${figureOf(result.queries)} queries in a batch, by the clock, the best of several`,
     `rounds in turns. ${source(result)}.`,
+  ].join('\n');
+}
+
+function commandSection(results: CommandResult[]): string {
+  const rows = results.map(({ data, n, d, rows, recall, poolPerSecond, joinPerSecond, ratio }) => [
+    `${data}: ${figureOf(rows)} rows with ${figureOf(n)} × ${figureOf(d)}`,
+    figure(poolPerSecond),
+    figure(joinPerSecond),
+    `${ratio.toFixed(2)}x`,
+    recall.toFixed(3),
+  ]);
+  return [
+    '### `orthant join` beside a pool of the same threads',
+    '',
+    markdown([['rows a second', '`searchBatch` of a pool', '`orthant join`', 'ratio', 'recall@10'], ...rows]),
+    '',
+    `The command's time is that of reading its rows, searching, and writing lines. By the clock, the best of several rounds.`,
+    `${results.map((result) => `${result.data}: ${result.threads} threads, ${source(result)}`).join('; ')}.`,
+  ].join('\n');
+}
+
+function clusterSection(result: ClusterResult): string {
+  const rows = result.cluster.map((run) => [
+    String(run.segments),
+    figure(run.publishSeconds),
+    figure(run.bytesPerQuery),
+    figure(run.blockCpuMs),
+    figure(run.inProcessCpuMs),
+    `${Math.round(100 * (run.blockCpuMs / run.inProcessCpuMs - 1))} %`,
+    run.recall.toFixed(3),
+  ]);
+  const heads = [
+    'segments',
+    'publish, s',
+    'bytes a query',
+    'a block, CPU ms',
+    'in process',
+    'more',
+    'recall@10',
+  ];
+  return [
+    '### A cluster',
+    '',
+    markdown([heads, ...rows]),
+    '',
+    `${result.data}: ${figureOf(result.rows)} × ${figureOf(result.dimensions)}, blocks of ${result.block} queries, k = ${result.k}, ${result.workers} workers and a Redis on one`,
+    `machine; CPU time of client, workers and Redis together. All is served again ${result.recoverySeconds.toFixed(1)} s after a worker was killed.`,
+    `${source(result)}.`,
   ].join('\n');
 }
 
