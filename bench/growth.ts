@@ -7,12 +7,20 @@
  * exponents e of cost ~ rows^e that fit these best. Recall is that of the true neighbors among the rows as they came, also
  * for 8-bit rows. All four sizes take about four minutes and 4 GB.
  */
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { exactSearchBatch, VectorIndex } from 'orthant';
 import { speedAt, TARGETS } from './curve.js';
 import { clumpyRows, CLUMPY_DIMENSIONS as D } from './data.js';
-import { cpuMs, figure, median, type Provenance, provenance, table, writeJson } from './record.js';
+import {
+  cpuMs,
+  figure,
+  median,
+  type Provenance,
+  provenance,
+  runIfStarted,
+  table,
+  writeJson,
+} from './record.js';
 
 const K = 10;
 const TARGET = 0.95;
@@ -210,11 +218,4 @@ function main(argv: string[]): void {
   if (values.json !== undefined) writeJson(values.json, result);
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  try {
-    main(process.argv.slice(2));
-  } catch (error) {
-    console.error((error as Error).message);
-    process.exitCode = error instanceof RangeError ? 2 : 1;
-  }
-}
+await runIfStarted(import.meta.url, main);

@@ -7,11 +7,10 @@
  * its queries in one batch, as all would be, so a row costs the same; `--rows all` measures that instead of scaling. Recall is
  * measured on the same rows: the share of their true k nearest others that the graph has. Times are CPU seconds of one thread.
  */
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { exactSearchBatch, VectorIndex } from '../src/index.js';
 import { readDataSet } from './data.js';
-import { cpuMs, figure, type Provenance, provenance, table, writeJson } from './record.js';
+import { cpuMs, figure, type Provenance, provenance, runIfStarted, table, writeJson } from './record.js';
 
 const K = 10;
 const SETS = ['mnist', 'words', 'gaussian', 'digits', 'million'];
@@ -130,11 +129,4 @@ function main(argv: string[]): void {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  try {
-    main(process.argv.slice(2));
-  } catch (error) {
-    console.error((error as Error).message);
-    process.exitCode = error instanceof RangeError ? 2 : 1;
-  }
-}
+await runIfStarted(import.meta.url, main);

@@ -5,11 +5,10 @@
  * were removed is searched beside a fresh one of the same rows. Both are tuned for the recall on queries that are none of
  * their rows, and their recall is measured on these. Times are CPU seconds of one thread.
  */
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { RandomGenerator, VectorIndex } from '../src/index.js';
 import { readDataSet } from './data.js';
-import { cpuMs, figure, type Provenance, provenance, table, writeJson } from './record.js';
+import { cpuMs, figure, type Provenance, provenance, runIfStarted, table, writeJson } from './record.js';
 
 const K = 10;
 const SETS = ['words', 'mnist', 'gaussian', 'million'];
@@ -157,11 +156,4 @@ function main(argv: string[]): void {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  try {
-    main(process.argv.slice(2));
-  } catch (error) {
-    console.error((error as Error).message);
-    process.exitCode = error instanceof RangeError ? 2 : 1;
-  }
-}
+await runIfStarted(import.meta.url, main);

@@ -13,7 +13,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { figure, type Provenance, provenance, table, writeJson } from './record.js';
+import { figure, type Provenance, provenance, runIfStarted, table, writeJson } from './record.js';
 
 /** In the order of the table: this package, what needs no index, then the others. */
 const PEERS = [
@@ -147,11 +147,4 @@ function prepareData(set: string): void {
   if (status !== 0) throw new Error(`${set}: expected the data to be made, got exit code ${status}`);
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  try {
-    main(process.argv.slice(2));
-  } catch (error) {
-    console.error((error as Error).message);
-    process.exitCode = error instanceof RangeError ? 2 : 1;
-  }
-}
+await runIfStarted(import.meta.url, main);

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import os from 'node:os';
+import { fileURLToPath } from 'node:url';
 
 /** Without it a figure means nothing. */
 export interface Provenance {
@@ -59,4 +60,15 @@ export function table(rows: string[][]): string {
 
 export function writeJson(file: string, value: unknown): void {
   writeFileSync(file, `${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** Runs a script's `main` if the script was started, not imported: a line and exit code 2 for wrong usage, else 1. */
+export async function runIfStarted(script: string, main: (argv: string[]) => unknown): Promise<void> {
+  if (process.argv[1] !== fileURLToPath(script)) return;
+  try {
+    await main(process.argv.slice(2));
+  } catch (error) {
+    console.error((error as Error).message);
+    process.exitCode = error instanceof RangeError ? 2 : 1;
+  }
 }

@@ -15,7 +15,7 @@ import { parseArgs } from 'node:util';
 import { isCached, K, type Passes, type Ready, type Request, type Way } from './contestants.js';
 import { envelope, speedAt, TARGETS } from './curve.js';
 import { fileSetName, readDataSet } from './data.js';
-import { figure, median, provenance, table, writeJson } from './record.js';
+import { figure, median, provenance, runIfStarted, table, writeJson } from './record.js';
 
 const ROUNDS = 9;
 /** Passes of a turn, together. */
@@ -417,9 +417,4 @@ async function main(argv: string[]): Promise<void> {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  await main(process.argv.slice(2)).catch((error: Error) => {
-    console.error(error.message);
-    process.exitCode = error instanceof RangeError ? 2 : 1;
-  });
-}
+await runIfStarted(import.meta.url, main);
