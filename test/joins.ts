@@ -3,6 +3,13 @@ import type { GroupPage, NeighborPage, PairPage, RangePage } from '../src/index.
 import type { Metric } from '../src/neighbors.js';
 import { plainDistance, rowAt } from './data.js';
 
+/** All pages of a stream. */
+export async function all<Page>(stream: AsyncIterable<Page>): Promise<Page[]> {
+  const pages: Page[] = [];
+  for await (const page of stream) pages.push(page);
+  return pages;
+}
+
 /** One neighbor, pair or group of what a stream gave. */
 export interface Near {
   id: number;

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { WorkerPool as Pool } from '../src/workers/index.js';
 import { clumpedRows } from './data.js';
+import { all } from './joins.js';
 
 // As it is shipped: a worker's script must be JavaScript.
 const dist = new URL('../dist/workers/', import.meta.url);
@@ -13,12 +14,6 @@ const dimensions = 20;
 const rows = clumpedRows(1200, dimensions, 40, 0.4, 1);
 const queries = clumpedRows(150, dimensions, 40, 0.4, 5);
 const pools: Pool[] = [];
-
-async function all<Page>(stream: AsyncIterable<Page>): Promise<Page[]> {
-  const pages: Page[] = [];
-  for await (const page of stream) pages.push(page);
-  return pages;
-}
 
 afterEach(() => {
   for (const pool of pools.splice(0)) pool.dispose();

@@ -5,6 +5,7 @@ import type { Progress } from '../src/progress.js';
 import type { WorkerPool as Pool, PoolOptions } from '../src/workers/index.js';
 import { METRICS } from './answers.js';
 import { clumpedRows, rowAt } from './data.js';
+import { all } from './joins.js';
 
 // As it is shipped: a worker's script must be JavaScript.
 const dist = new URL('../dist/workers/', import.meta.url);
@@ -69,12 +70,6 @@ async function openWithHandles(
     return workers[workers.length - 1];
   };
   return { pool: await open({ shared, worker, vectors }), workers };
-}
-
-async function all<Page>(stream: AsyncIterable<Page>): Promise<Page[]> {
-  const pages: Page[] = [];
-  for await (const page of stream) pages.push(page);
-  return pages;
 }
 
 afterEach(() => {

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { VectorIndex as Index } from '../src/index.js';
 import type { WorkerPool as Pool } from '../src/workers/index.js';
 import { clumpedRows, rowAt } from './data.js';
+import { all } from './joins.js';
 
 // As it is shipped: a worker's script must be JavaScript.
 const dist = new URL('../dist/', import.meta.url);
@@ -127,16 +128,13 @@ describe.each([true, false])('a pool whose rows have ids of the user (over one m
 
   it("names the rows of a join's pages, as an index does", async () => {
     const { pool, index } = await open(shared);
-    const pages = [];
-    for await (const page of pool.neighborGraph({ k: 3 })) pages.push(page);
+    const pages = await all(pool.neighborGraph({ k: 3 }));
     expect(pages).toEqual([...index.neighborGraph({ k: 3 })]);
-    const near = [];
-    for await (const page of pool.join(queries, { k: 2 })) near.push(page);
+    const near = await all(pool.join(queries, { k: 2 }));
     expect(near).toEqual([...index.join(queries, { k: 2 })]);
     const radius = index.search(query, { k: 5 }).distances[4];
     for (const verb of ['selfJoin', 'duplicates'] as const) {
-      const found = [];
-      for await (const page of pool[verb]({ radius })) found.push(page);
+      const found = await all<{ a: Uint32Array } | { ids: Uint32Array }>(pool[verb]({ radius }));
       expect(found.flatMap((page) => ('a' in page ? [...page.a] : [...page.ids])).length).toBeGreaterThan(1);
       expect(found).toEqual([...index[verb]({ radius })]);
     }
@@ -144,8 +142,7 @@ describe.each([true, false])('a pool whose rows have ids of the user (over one m
       dimensions,
       ids: Array.from({ length: 50 }, (_, i) => `q${i}`),
     });
-    const both = [];
-    for await (const page of pool.join(other, { k: 2 })) both.push(page);
+    const both = await all(pool.join(other, { k: 2 }));
     expect(both).toEqual([...index.join(other, { k: 2 })]);
     expect(both[0].rowUserIds[0]).toMatch(/^q/);
   });
