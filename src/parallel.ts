@@ -63,12 +63,18 @@ export function stateOf(index: VectorIndex): IndexState {
   return { engine: engine.state, tuned: tuner.tuned, reach: passing.saved };
 }
 
-/** An index that reads the memory of a state; what it writes on its way stays in the area. */
-export function attach({ engine, tuned, reach }: IndexState, area?: readonly [number, number]): VectorIndex {
-  const index = new VectorIndex(engine, Engine.over(engine, area));
-  index.parts.tuner.restore(new Map(Array.from(tuned, ([k, settings]) => [k, [...settings]])));
-  index.parts.passing.restore(reach);
+/** Hands on what tuning has measured. */
+function restoreMeasured(index: VectorIndex, { tuned, reach }: IndexState): VectorIndex {
+  const { tuner, passing } = index.parts;
+  tuner.restore(new Map(Array.from(tuned, ([k, settings]) => [k, [...settings]])));
+  passing.restore(reach);
   return index;
+}
+
+/** An index that reads the memory of a state; what it writes on its way stays in the area. */
+export function attach(state: IndexState, area?: readonly [number, number]): VectorIndex {
+  const { engine } = state;
+  return restoreMeasured(new VectorIndex(engine, Engine.over(engine, area)), state);
 }
 
 /** A copy over a memory of its own, to be changed. */
@@ -251,11 +257,9 @@ export interface KnownIds {
 
 /** An index over the rows of another, which are called by their numbers or by ids of a kind; it has none of those yet. */
 export function withKind(index: VectorIndex, kind: UserIds['kind'] | undefined): VectorIndex {
-  const { engine, tuner, passing } = index.parts;
-  const other: VectorIndex = new VectorIndex({ ...engine.state, ids: kind } as VectorIndexOptions, engine);
-  other.parts.tuner.restore(new Map(Array.from(tuner.tuned, ([k, settings]) => [k, [...settings]])));
-  other.parts.passing.restore(passing.saved);
-  return other;
+  const state = stateOf(index);
+  const options = { ...state.engine, ids: kind } as VectorIndexOptions;
+  return restoreMeasured(new VectorIndex(options, index.parts.engine), state);
 }
 
 /** Makes ids known, whose rows ascend where many are new. */

@@ -72,6 +72,7 @@ async function* readRecords(
   const size = recordBytes(records);
   const bytes = await records.open();
   try {
+    // A file that ends before shows at the next read, which says where.
     await bytes.skip(records.offset + from * size);
     for (let row = from; ; ) {
       const left = records.rows === undefined ? pageRows : Math.min(pageRows, records.rows - row);
