@@ -5,6 +5,8 @@
  * rounds, each first in every other one, so that a slow minute of the machine hits both. Time is CPU time. A ratio is the
  * median of the ratios within the rounds; beside it stands the ratio of the best rounds, because a busy neighbor on the
  * machine slows the two down by different factors. Goals are ratios that were asked for, and reached only if both are.
+ *
+ * Then the engine's kernels beside what the machine can do (engine-kernels.ts).
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +17,7 @@ import { HyperplaneLsh } from '../src/hyperplane-lsh.js';
 import type { Kernels } from '../src/kernels.js';
 import { LinearMemory } from '../src/memory.js';
 import { RandomGenerator } from '../src/random.js';
+import { engineTable, measureEngineKernels } from './engine-kernels.js';
 import { preparePeak, prepareReading } from './peak.js';
 import {
   buildNotebook,
@@ -497,7 +500,9 @@ function main(argv: string[]): void {
   const results = makers.flatMap((make) => [make()].flat().map(measure));
   const head = ['what', 'unit', 'WASM', 'JavaScript', 'ratio', 'of bests', 'goal', ''];
   console.log(table([head, ...results.flatMap(rowsOf)]));
-  if (values.json !== undefined) writeJson(values.json, { ...about, rounds: ROUNDS, results });
+  const measured = measureEngineKernels();
+  console.log(`\n${engineTable(measured)}`);
+  if (values.json !== undefined) writeJson(values.json, { ...about, rounds: ROUNDS, results, ...measured });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) main(process.argv.slice(2));

@@ -1,6 +1,7 @@
 /**
- * The machine's limits for one thread of 128-bit WebAssembly, which kernels.ts holds every kernel against: the peak of
- * multiply and add, the speed of reading from sets of several sizes, and what share of the peak `exactSearchBatch` reaches:
+ * The machine's limits for one thread of 128-bit WebAssembly, which kernels.ts and engine-kernels.ts hold every kernel
+ * against: the peaks of multiply and add, of floats and of 16-bit integers, and of look-ups in a table of 16 bytes, the speed
+ * of reading from sets of several sizes, and what share of the first peak `exactSearchBatch` reaches:
  *
  *     npx tsx bench/peak.ts
  */
@@ -13,10 +14,12 @@ import { fileURLToPath } from 'node:url';
 import { exactSearchBatch } from '../src/exact.js';
 import { RandomGenerator } from '../src/random.js';
 
-const flopsPerTurn = 64;
+/** What a turn of each is, in operations on one number. */
+const OPERATIONS = { multiplyAdd: 64, lookUps: 448, multiplyAdd16: 128 };
 
-interface Peak {
-  multiplyAdd(data: number, turns: number): number;
+type Arithmetic = keyof typeof OPERATIONS;
+
+interface Peak extends Record<Arithmetic, (data: number, turns: number) => number> {
   readAll(data: number, bytes: number, turns: number): number;
   memory: WebAssembly.Memory;
 }
@@ -30,10 +33,19 @@ function instantiate(): Peak {
   return peak;
 }
 
-/** Something to run that does nothing but multiply and add, and how many float operations that is. */
-export function preparePeak(turns = 2_000_000): { run: () => void; operations: number } {
-  const { multiplyAdd } = instantiate();
-  return { run: () => multiplyAdd(0, turns), operations: turns * flopsPerTurn };
+/** Something to run that does nothing but one kind of arithmetic, and how many operations on one number that is. */
+export function preparePeak(
+  turns = 2_000_000,
+  kind: Arithmetic = 'multiplyAdd',
+): { run: () => number; operations: number } {
+  const peak = instantiate();
+  if (kind === 'lookUps') {
+    const bytes = new Uint8Array(peak.memory.buffer, 0, 96);
+    for (let i = 0; i < 96; i++) bytes[i] = i < 16 ? i : i < 32 ? 15 : 37 * i;
+  } else if (kind === 'multiplyAdd16') {
+    new Int16Array(peak.memory.buffer, 0, 48).fill(3);
+  }
+  return { run: () => peak[kind](0, turns), operations: turns * OPERATIONS[kind] };
 }
 
 /** A set beyond this size is in no cache. */
@@ -71,6 +83,14 @@ export function measureReading(sizes: number[], turns = 8): { bytes: number; gig
   });
 }
 
+/** Billions of operations a second of one kind of arithmetic, the best of several runs. */
+export function measurePeak(kind: Arithmetic, turns = 8): number {
+  const { run, operations } = preparePeak(200_000, kind);
+  let best = 0;
+  for (let turn = 0; turn < turns; turn++) best = Math.max(best, operations / nanosecondsOf(run));
+  return best;
+}
+
 /** Billions of float operations a second, the best of several runs. */
 export interface Speeds {
   /** Multiply and add in registers, 128 bits wide. */
@@ -91,7 +111,7 @@ export function measureSpeeds(rows: number, queries: number, dimensions: number,
   const peakTurns = 1_000_000;
   const speeds = { peak: 0, batch: 0 };
   for (let turn = 0; turn < turns; turn++) {
-    const peak = (peakTurns * flopsPerTurn) / nanosecondsOf(() => multiplyAdd(0, peakTurns));
+    const peak = (peakTurns * OPERATIONS.multiplyAdd) / nanosecondsOf(() => multiplyAdd(0, peakTurns));
     const flops = 2 * dimensions * rows * queries;
     const batch = flops / nanosecondsOf(() => exactSearchBatch(vectors, asked, { dimensions, k }));
     speeds.peak = Math.max(speeds.peak, peak);
@@ -99,6 +119,13 @@ export function measureSpeeds(rows: number, queries: number, dimensions: number,
   }
   return speeds;
 }
+
+/** A module with one function, which has a relaxed swizzle of two constants: valid where the engine knows them. */
+const RELAXED = Uint8Array.from([
+  ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 5, 1, 0x60, 0, 1, 0x7b, 3, 2, 1, 0, 10, 43, 1, 41, 0],
+  ...[0xfd, 12, ...new Array<number>(16).fill(0), 0xfd, 12, ...new Array<number>(16).fill(0)],
+  ...[0xfd, 0x80, 2, 11],
+]);
 
 function compile(): Uint8Array<ArrayBuffer> {
   const folder = mkdtempSync(path.join(tmpdir(), 'orthant-peak-'));
@@ -118,6 +145,7 @@ function compile(): Uint8Array<ArrayBuffer> {
       'stub',
       '--enable',
       'simd',
+      ...(WebAssembly.validate(RELAXED) ? ['--enable', 'relaxed-simd'] : []),
       '--initialMemory',
       '1',
     ];
@@ -138,6 +166,8 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { peak, batch } = measureSpeeds(10_000, 1_000, 128);
   const share = `${((100 * batch) / peak).toFixed(0)} % of the peak`;
   console.log(`128-bit multiply and add    ${peak.toFixed(1)} GFLOP/s`);
+  console.log(`the same, 16-bit integers   ${measurePeak('multiplyAdd16').toFixed(1)} billion operations/s`);
+  console.log(`look-ups in 16 bytes        ${measurePeak('lookUps').toFixed(1)} billion operations/s`);
   for (const { bytes, gigabytes } of measureReading([2 ** 15, 2 ** 18, 2 ** 20, 2 ** 23, 2 ** 28])) {
     const size = bytes < 2 ** 20 ? `${bytes / 2 ** 10} KiB` : `${bytes / 2 ** 20} MiB`;
     console.log(`reading a set of ${size.padEnd(11)}${gigabytes.toFixed(1)} GB/s`);

@@ -14,6 +14,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ClusterResult } from './cluster.js';
+import type { EngineKernelResult, Peaks } from './engine-kernels.js';
 import type { FilterResult } from './filters.js';
 import type { Growth, GrowthResult } from './growth.js';
 import type { JoinResult } from './joins.js';
@@ -64,6 +65,8 @@ interface KernelResults extends Provenance {
     arithmetic?: { gigaflops: number; share: number };
     memory?: { bytes: number; gigabytes: number; share: number };
   }[];
+  engine?: EngineKernelResult[];
+  peaks?: Peaks;
 }
 
 /** Of all results the latest of each kind, those about a data set by its name. */
@@ -510,6 +513,30 @@ function kernelSection(result: KernelResults): string {
         ]
       : []),
     `${source(result)}.`,
+    ...(result.engine && result.peaks ? ['', engineSection(result.engine, result.peaks)] : []),
+  ].join('\n');
+}
+
+/** Part of kernelSection: what each step of the engine takes of the machine. */
+function engineSection(engine: EngineKernelResult[], { floats, nibbles, products }: Peaks): string {
+  const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
+  const rows = engine.map(({ what, unit, rate, arithmetic, reading, memory }) => [
+    what,
+    unit,
+    figure(rate),
+    percent(arithmetic),
+    `${percent(reading)} of ${figure(memory.gigabytes)} GB/s`,
+  ]);
+  return [
+    '### The steps of a search and of a build',
+    '',
+    markdown([['128 coordinates', 'unit', 'WebAssembly', 'of the arithmetic', 'of the reading'], ...rows]),
+    '',
+    'How much of its time a step would take if it did nothing but its arithmetic, or nothing but read what it must, at what one',
+    `thread of this machine can do: ${figure(floats)} billion operations a second on floats, ${figure(products)} on 16-bit integers, and`,
+    `${figure(nibbles)} on bytes (the look-ups, masks, shifts and sums of a scan). Where both shares are small a step waits: for rows and`,
+    'records that lie apart, for branches on what was found, or for sums that go one after the other. Each step by its best of',
+    'many rounds, query by query.',
   ].join('\n');
 }
 
