@@ -42,7 +42,8 @@ async function measure<T>(name: string, run: () => T | Promise<T>): Promise<T> {
 
 for (let round = 0; round < rounds; round++) {
   const index = await measure('build, no threads', () => VectorIndex.from(vectors, { dimensions }));
-  const alone = await WorkerPool.from(vectors, { dimensions, threads: 1 });
+  // All alike: threads that have just begun, with the same index.
+  const alone = await WorkerPool.load(index.save(), { threads: 1 });
   const pool = await WorkerPool.load(index.save(), { threads });
   const copies = await WorkerPool.load(index.save(), { threads, shared: false });
   await measure('build, 1 thread', () => alone.build());

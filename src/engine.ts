@@ -629,7 +629,7 @@ export class Engine implements Tunable {
     else if (job.kind === 'assign') this.#assign(job.nearest, first, end);
     else if (job.kind === 'encode') this.#fillCells(job.starts, job.sizes, first, end);
     else if (job.kind === 'refine') this.#fillRecords(first, end);
-    else for (let i = first; i < end; i++) this.#runOne(job, i);
+    else if (job.kind === 'search') for (let i = first; i < end; i++) this.#runOne(job, i);
   }
 
   /** Writes some rows of the sample, whose ids stand at an address, as the cells see them. */

@@ -16,7 +16,7 @@ import type { GrowingMemory } from './kernels.js';
 import { LinearMemory } from './memory.js';
 import { type AsyncOptions, checkAsync, finishInSlices, type Progress, Turn } from './progress.js';
 import type { Reach } from './reach.js';
-import { type Job, PART_ITEMS, type Share } from './share.js';
+import { type Job, PART_ITEMS, type Piece } from './share.js';
 import type { TunedSetting } from './tuning.js';
 import { checkIdsOption, type IdKind, type UserId, UserIds } from './user-ids.js';
 import {
@@ -77,22 +77,40 @@ export function attach(state: IndexState, area?: readonly [number, number]): Vec
   return restoreMeasured(new VectorIndex(engine, Engine.over(engine, area)), state);
 }
 
-/** A copy over a memory of its own, to be changed. */
-export function* copyShared({ engine, tuned, reach }: IndexState): Generator<Progress, VectorIndex> {
+/** Bytes of a copy that one thread makes at a time. */
+const COPY_BYTES = 2 ** 20;
+
+/** A copy over a memory of its own, to be changed; `team` copies it together. */
+export function* copyShared(
+  { engine, tuned, reach }: IndexState,
+  team: BuildTeam = new BuildTeam(),
+): Generator<Progress, VectorIndex> {
   const from = new LinearMemory(engine.maxBytes, { memory: engine.memory, regions: engine.regions });
   const to = new LinearMemory(engine.maxBytes, 'shared');
-  let done = 0;
-  const total = engine.regions.reduce((sum, [, , bytes]) => sum + bytes, 0);
+  const pieces: Piece[] = [];
   for (const [name, ptr, bytes] of engine.regions) {
     const target = to.reserve(name, bytes);
-    for (let at = 0; at < bytes; at += 2 ** 20) {
-      const end = Math.min(bytes, at + 2 ** 20);
-      to.u8.set(from.u8.subarray(ptr + at, ptr + end), target + at);
-      done += end - at;
-      yield { phase: 'load', done, total };
-    }
+    for (let at = 0; at < bytes; at += COPY_BYTES)
+      pieces.push([ptr + at, target + at, Math.min(COPY_BYTES, bytes - at)]);
   }
+  const job: CopyJob = { kind: 'copy', pieces };
+  const total = pieces.length;
+  yield* team.share({ memory: to.memory }, job, total, (first, end) => {
+    copyPieces(job, from, to, first, end);
+    return { phase: 'load', done: end, total };
+  });
   return attach({ engine: { ...engine, memory: to.memory, regions: to.entries }, tuned, reach });
+}
+
+function copyPieces(
+  { pieces }: CopyJob,
+  from: LinearMemory,
+  to: LinearMemory,
+  first: number,
+  end: number,
+): void {
+  for (const [source, target, bytes] of pieces.slice(first, end))
+    to.u8.set(from.u8.subarray(source, source + bytes), target);
 }
 
 /** The same over a memory that threads may share, of an index over one of its own. */
@@ -122,7 +140,10 @@ export class Windows {
   }
 }
 
+type CopyJob = Extract<Job, { kind: 'copy' }>;
+
 const PHASES: Readonly<Record<Job['kind'], Progress['phase']>> = {
+  copy: 'load',
   sample: 'train',
   train: 'train',
   group: 'train',
@@ -138,31 +159,61 @@ export interface SharedJob {
   total: number;
   /** Parts taken, parts done, whether one failed, and threads that are at it: 4 words, by Atomics. */
   counters: Int32Array;
-  /** What there is to read; the memory comes with the first job only, since an engine is soon made over a known one. */
-  engine: Omit<EngineState, 'memory'>;
+  /** The memory of the build comes with the first job only, since an engine is soon made over a known one. */
   memory: GrowingMemory | undefined;
+  /** What there is to read in it; nothing where bytes are copied. */
+  engine: Omit<EngineState, 'memory'> | undefined;
   /** Areas by thread. */
   windows: (readonly [number, number])[];
 }
 
-/** Lets `threads` others, who are told by `tell`, take parts of the jobs of a build. */
-export function shareBuild(index: VectorIndex, threads: number, tell: (job: SharedJob) => void): void {
-  const { engine } = index.parts;
-  let isMemoryTold = false;
-  engine.share = function* (job, total, part): ReturnType<Share> {
+/**
+ * Milliseconds that the thread that builds looks for the end of the others' parts before it sleeps. Parts take one, and
+ * to be woken takes a tenth, a hundred times a build.
+ */
+const WATCH_MS = 1;
+
+/** The threads at a build, seen by the one that leads it: `threads` others, who are told by `tell`, take parts of its jobs. */
+export class BuildTeam {
+  readonly #threads: number;
+  readonly #tell: (job: SharedJob) => void;
+  #isMemoryTold = false;
+
+  constructor(threads: number = 0, tell: (job: SharedJob) => void = () => {}) {
+    this.#threads = threads;
+    this.#tell = tell;
+  }
+
+  /** Does the jobs of the builds of an index from now on. */
+  lead(index: VectorIndex): void {
+    const { engine } = index.parts;
+    engine.share = (job, total, part) => {
+      const bytes = engine.scratchBytes(job.kind === 'search' ? job.k : 1);
+      const windows = Array.from({ length: this.#threads }, (_, i) => {
+        const start = engine.plan.reserve(`area ${i}`, bytes);
+        return [start, start + engine.plan.memory.capacity(`area ${i}`)] as const;
+      });
+      const { memory, ...state } = engine.state;
+      return this.share({ memory, engine: state, windows }, job, total, part);
+    };
+  }
+
+  /** Does a job in a memory. */
+  *share(
+    place: { memory: GrowingMemory } & Partial<Pick<SharedJob, 'engine' | 'windows'>>,
+    job: Job,
+    total: number,
+    part: (first: number, end: number) => Progress,
+  ): Generator<Progress> {
     const items = PART_ITEMS[job.kind];
     const parts = Math.ceil(total / items);
-    const bytes = engine.scratchBytes(job.kind === 'search' ? job.k : 1);
-    const windows = Array.from({ length: threads }, (_, i) => {
-      const start = engine.plan.reserve(`area ${i}`, bytes);
-      return [start, start + engine.plan.memory.capacity(`area ${i}`)] as const;
-    });
     let progress: Progress = { phase: PHASES[job.kind], done: 0, total };
     const counters = new Int32Array(new SharedArrayBuffer(16));
-    if (parts > 1) {
-      const { memory, ...state } = engine.state;
-      tell({ job, total, counters, engine: state, memory: isMemoryTold ? undefined : memory, windows });
-      isMemoryTold = true;
+    if (parts > 1 && this.#threads > 0) {
+      const { engine, windows = [] } = place;
+      const memory = this.#isMemoryTold ? undefined : place.memory;
+      this.#tell({ job, total, counters, engine, memory, windows });
+      this.#isMemoryTold = true;
     }
     for (;;) {
       const next = Atomics.add(counters, 0, 1);
@@ -172,25 +223,29 @@ export function shareBuild(index: VectorIndex, threads: number, tell: (job: Shar
       yield progress;
     }
     // A thread that is still at it may write to its area: then no room may be given to anything else.
+    const until = performance.now() + WATCH_MS;
     for (;;) {
       const done = Atomics.load(counters, 1);
       if (done === parts && Atomics.load(counters, 3) === 0) return;
       if (Atomics.load(counters, 2) !== 0)
         throw new Error('build: expected all threads to do their parts, one failed');
+      if (performance.now() < until) continue;
       Atomics.wait(counters, 1, done, 1);
       yield progress;
     }
-  };
+  }
 }
 
 /** A thread's hand in the build of another. */
 export class BuildHelper {
   readonly #thread: number;
+  readonly #source: IndexState | undefined;
   #memory: GrowingMemory | undefined;
 
-  /** @param thread its number among those that help. */
-  constructor(thread: number) {
+  /** @param thread its number among those that help; `source`: the index that is copied. */
+  constructor(thread: number, source: VectorIndex | undefined) {
     this.#thread = thread;
+    this.#source = source && stateOf(source);
   }
 
   /** Takes parts of a job until there are no more; others may run after each. The jobs in the order they are told. */
@@ -198,15 +253,17 @@ export class BuildHelper {
     this.#memory ??= memory as GrowingMemory;
     const items = PART_ITEMS[job.kind];
     const parts = Math.ceil(total / items);
+    const isOver = (): boolean => Atomics.load(counters, 0) >= parts;
     Atomics.add(counters, 3, 1);
     let isFailed = true;
     try {
-      // A job that is over already: its windows may be gone.
-      if (Atomics.load(counters, 0) < parts) {
-        const own = Engine.over({ ...engine, memory: this.#memory }, windows[this.#thread]);
+      // Of a job that is over already the windows may be gone; and there may have been no room for what is copied.
+      if (!isOver() && (job.kind !== 'copy' || this.#source !== undefined)) {
+        const work = this.#worker(job, engine, windows);
         for (let next = Atomics.add(counters, 0, 1); next < parts; next = Atomics.add(counters, 0, 1)) {
-          own.work(job, next * items, Math.min(total, (next + 1) * items));
+          work(next * items, Math.min(total, (next + 1) * items));
           Atomics.add(counters, 1, 1);
+          if (isOver()) break; // nobody waits for what runs in between
           yield;
         }
       }
@@ -216,6 +273,22 @@ export class BuildHelper {
       Atomics.sub(counters, 3, 1);
       Atomics.notify(counters, 1);
     }
+  }
+
+  #worker(
+    job: Job,
+    engine: SharedJob['engine'],
+    windows: SharedJob['windows'],
+  ): (first: number, end: number) => void {
+    const memory = this.#memory as GrowingMemory;
+    if (job.kind === 'copy') {
+      const { engine: source } = this.#source as IndexState;
+      const from = new LinearMemory(undefined, { memory: source.memory, regions: [] });
+      const to = new LinearMemory(undefined, { memory, regions: [] });
+      return (first, end) => copyPieces(job, from, to, first, end);
+    }
+    const own = Engine.over({ ...(engine as Omit<EngineState, 'memory'>), memory }, windows[this.#thread]);
+    return (first, end) => own.work(job, first, end);
   }
 }
 

@@ -13,6 +13,7 @@ interface SearchSettings {
  * so that the bytes do not depend on who does which. Numbers are addresses, in the memory of the build.
  */
 export type Job =
+  | { kind: 'copy'; pieces: readonly Piece[] }
   | { kind: 'sample'; ids: number; sample: number }
   | { kind: 'train'; sample: number; nearest: number; distances: number }
   | { kind: 'group'; centres: number; groups: number; table: number; nearest: number }
@@ -28,6 +29,9 @@ export type Job =
       counters: number;
     };
 
+/** Bytes to be copied from an address in another memory to one in the memory of the build. */
+export type Piece = readonly [from: number, to: number, bytes: number];
+
 /** Does a job of `total` items by parts: `part` does those from `first` up to `end`, and tells how far that is. */
 export type Share = (
   job: Job,
@@ -37,6 +41,7 @@ export type Share = (
 
 /** Items of a part: as many as take about a millisecond. */
 export const PART_ITEMS: Readonly<Record<Job['kind'], number>> = {
+  copy: 1,
   sample: 64,
   train: 64,
   group: 64,

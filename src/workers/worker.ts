@@ -2,6 +2,7 @@
 import {
   attach,
   BuildHelper,
+  BuildTeam,
   copyShared,
   enterIds,
   finishInSlices,
@@ -11,7 +12,6 @@ import {
   type KnownIds,
   openFor,
   type SharedJob,
-  shareBuild,
   stateOf,
   Turn,
   toShared,
@@ -33,6 +33,8 @@ import { type Port, workerThreads } from './threads.js';
 
 /** Milliseconds after which a thread that helps looks for other calls. */
 const HELP_MS = 20;
+/** Milliseconds that it looks for the next job before it sleeps: to be woken takes longer than most of what lies between. */
+const WATCH_MS = 5;
 /** Milliseconds after which the thread that builds looks for a signal, and for other calls. */
 const SLICE_MS = 20;
 /** Milliseconds between two reports of progress. */
@@ -141,30 +143,43 @@ function searchParts({
 /** Takes parts of the jobs of another thread's build, with calls to this one in between. */
 function help(from: MessagePort, thread: number): void {
   const waiting: SharedJob[] = [];
-  const helper = new BuildHelper(thread);
+  const helper = new BuildHelper(thread, index);
   let isBusy = false;
+  let isOver = false;
   const work = async (): Promise<void> => {
     isBusy = true;
     const turn = new Turn();
-    for (let job = waiting.shift(); job; job = waiting.shift()) {
-      let end = performance.now() + HELP_MS;
-      for (const _ of helper.take(job)) {
-        if (performance.now() < end) continue;
-        await turn.pass();
-        end = performance.now() + HELP_MS;
+    let until = performance.now() + WATCH_MS;
+    try {
+      for (; !isOver && performance.now() < until; await turn.pass()) {
+        for (let job = waiting.shift(); job; job = waiting.shift()) {
+          let end = performance.now() + HELP_MS;
+          for (const _ of helper.take(job)) {
+            if (performance.now() < end) continue;
+            await turn.pass();
+            end = performance.now() + HELP_MS;
+          }
+          until = performance.now() + WATCH_MS;
+        }
       }
+    } finally {
+      turn.close();
+      isBusy = false;
     }
-    turn.close();
-    isBusy = false;
+  };
+  const start = (): void => {
+    if (!isBusy) work().catch(() => {}); // the thread that builds has been told by the job's counters
   };
   from.onmessage = ({ data }) => {
     if (data === null) {
+      isOver = true;
       from.close();
       return;
     }
     waiting.push(data as SharedJob);
-    if (!isBusy) work().catch(() => {}); // the thread that builds has been told by the job's counters
+    start();
   };
+  start();
 }
 
 async function make(request: Extract<Request, { kind: 'make' }>): Promise<void> {
@@ -217,12 +232,12 @@ async function next(
   },
   helpers: MessagePort[],
 ): Promise<{ made: VectorIndex; result: unknown; named?: KnownIds | Float64Array }> {
-  const tell = (job: SharedJob): void => {
+  const team = new BuildTeam(helpers.length, (job) => {
     for (const helper of helpers) helper.postMessage(job);
-  };
+  });
   if (make.how === 'from') {
     const { made, ids } = openFor(make.options, shared);
-    if (shared) shareBuild(made, helpers.length, tell);
+    if (shared) team.lead(made);
     await finishInSlices(made.take(make.vectors, make.options, ids), options);
     return { made, result: undefined, named: idsOf(made) };
   }
@@ -232,9 +247,9 @@ async function next(
     return { made, result: undefined, named: idsOf(loaded) };
   }
   const version = from as Version;
-  const made = version.state ? await finishInSlices(copyShared(version.state), options) : open(version);
+  const made = version.state ? await finishInSlices(copyShared(version.state, team), options) : open(version);
   if (make.how === 'build') {
-    if (shared) shareBuild(made, helpers.length, tell);
+    if (shared) team.lead(made);
     await finishInSlices(made.rebuild(make.options), options);
     return { made, result: undefined };
   }
