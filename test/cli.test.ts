@@ -299,6 +299,29 @@ describe('files of all formats', () => {
   });
 });
 
+describe('queries that are no numbers', () => {
+  it.each([
+    ['join base.npy base.npy -k 2 --threads 1', '2100'],
+    ['join base.npy base.npy -k 2 --threads 2', '2100'],
+    ['join base.npy base.npy -r 1 --exact --threads 2', '2100'],
+    ['search base.npy base.npy', '40'],
+  ])('are refused with file and row: %s', async (command, row) => {
+    const rows = base.slice();
+    rows[Number(row) * DIMENSIONS + 5] = Number.NaN;
+    await save('unfit.npy', rows, DIMENSIONS);
+    const [verb, , , ...flags] = command.split(' ');
+    copyIndex('fit.orthant');
+    const files =
+      verb === 'join' ? ['unfit.npy', 'fit.orthant', '-o', 'unfit.tsv'] : ['fit.orthant', 'unfit.npy'];
+    const { status, stderr } = orthant([verb, ...files, ...flags, '-q']);
+    expect([status, stderr]).toEqual([
+      1,
+      `orthant: unfit.npy: queries: expected finite numbers of at most 1e16, got NaN in row ${row}, column 5\n`,
+    ]);
+    rmSync(path.join(folder, '.unfit.tsv.join'), { recursive: true, force: true });
+  });
+});
+
 describe('an index of a user', () => {
   it('is explained', () => {
     copyIndex('info.orthant');

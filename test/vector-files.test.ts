@@ -14,6 +14,7 @@ import {
   openVectors,
   readAllVectors,
   shortest,
+  TextBytes,
   type VectorPage,
 } from '../src/node/index.js';
 
@@ -113,6 +114,55 @@ async function expectRows(file: string, options?: OpenOptions, ids?: string[]): 
     await source.close();
   }
 }
+
+describe('pages of a file', () => {
+  it.each(['f4.npy', 'f8.npy', 'packed.npy.gz'])(
+    'are read into memory that is given for them: %s',
+    async (name) => {
+      const source = await openVectors(numpy + name);
+      const shared = new SharedArrayBuffer(4 * 4 * DIMENSIONS);
+      const seen: number[] = [];
+      const room = (floats: number): Float32Array => new Float32Array(shared, 0, floats);
+      for await (const { vectors, rows, first } of source.pages({ pageRows: 4, room })) {
+        expect([vectors.buffer === shared, vectors.length, first]).toEqual([
+          true,
+          rows * DIMENSIONS,
+          seen.length / DIMENSIONS,
+        ]);
+        seen.push(...vectors);
+      }
+      expect(seen).toEqual([...expected]);
+      await source.close();
+    },
+  );
+
+  it('of a file of any other kind are copied there', async () => {
+    const file = write('given.csv', '1,2\n3,4\n5,6\n');
+    const memory = new Float32Array(4);
+    const source = await openVectors(file);
+    const seen: number[] = [];
+    for await (const { vectors } of source.pages({
+      pageRows: 2,
+      room: (floats) => memory.subarray(0, floats),
+    })) {
+      expect(vectors.buffer).toBe(memory.buffer);
+      seen.push(...vectors);
+    }
+    expect(seen).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
+  it('are checked unless the caller has an index do it', async () => {
+    const file = write('unfit.fbin', new Uint8Array(Float32Array.of(0, 0, 1, Number.NaN).buffer));
+    const bytes = readFileSync(file);
+    bytes.writeUInt32LE(1, 0);
+    bytes.writeUInt32LE(2, 4);
+    write('unfit.fbin', bytes);
+    expect((await refusal(file)).message).toContain('got NaN in row 0, column 1');
+    const source = await openVectors(file);
+    for await (const { vectors } of source.pages({ check: false }))
+      expect([...vectors]).toEqual([1, Number.NaN]);
+  });
+});
 
 describe('files that NumPy wrote', () => {
   const files = readdirSync(numpy).filter((name) => !/^(make\.py|fortran\.npy|stored\.npz)$/.test(name));
@@ -349,6 +399,18 @@ describe('a file that is written', () => {
       '1.25e-7',
       '16777218',
     ]);
+  });
+
+  it('writes whole numbers, decimals and any text as one', () => {
+    const text = new TextBytes();
+    const numbers = [0, 9, 10, 99, 100, 4294967295, 3000000000, 1000000000, 999999999];
+    for (const number of numbers) text.whole(number).text(' ');
+    text.decimal(-0.25).text('ü'.repeat(5000)).text('\u{1f600}').decimal(12.5);
+    expect(text.length).toBeGreaterThan(10_000);
+    expect(new TextDecoder().decode(text.take())).toBe(
+      `${numbers.join(' ')} -0.25${'ü'.repeat(5000)}\u{1f600}12.5`,
+    );
+    expect([text.length, new TextDecoder().decode(text.text('anew').take())]).toEqual([0, 'anew']);
   });
 
   it('keeps every float in texts', async () => {

@@ -125,6 +125,21 @@ describe.each([true, false])('a pool (over one memory: %s)', (shared) => {
     );
   });
 
+  it('answers queries over shared memory, which its threads read where they lie', async () => {
+    const pool = await open({ shared });
+    const index = indexOf(few);
+    const memory = new SharedArrayBuffer(4 * (dimensions + queries.length));
+    const lying = new Float32Array(memory, 4 * dimensions, queries.length);
+    lying.set(queries);
+    const ask = (): Promise<unknown> => pool.searchBatch(lying, { k: 4 });
+    expectSame(await ask(), index.searchBatch(queries, { k: 4 }));
+    // The same memory with the next queries.
+    lying.set(queries.subarray(dimensions));
+    expectSame(await ask(), index.searchBatch(lying.slice(), { k: 4 }));
+    lying[3 * dimensions] = Number.NaN;
+    await expect(ask()).rejects.toThrow('got NaN in row 3, column 0');
+  });
+
   it('changes as an index does, in the order of the calls', async () => {
     const pool = await open({ shared });
     const index = indexOf(few);

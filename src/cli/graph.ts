@@ -2,12 +2,12 @@ import { closeSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type Metric, type NeighborPage, VectorIndex } from '../index.js';
-import { FileReplacement, shortest } from '../node/index.js';
+import { FileReplacement } from '../node/index.js';
 import { packed } from './answers.js';
 import { buildWithMeter, type Common, metricOption } from './build.js';
 import { type AnyIndex, addPage } from './ids.js';
 import { type InputOptions, inputOptions, metricOf, openInput } from './inputs.js';
-import { checkSink, field, openSink } from './neighbors.js';
+import { checkSink, Lines, openSink } from './neighbors.js';
 import type { Command } from './packages.js';
 import { filled } from './search.js';
 import { type Opened, onThreads, openSnapshot, threadsFor } from './searchers.js';
@@ -226,7 +226,7 @@ export function defineDuplicates(program: Command): void {
           const text = new Lines((lines) => (to ? to.write(lines) : print(lines)));
           if (flags.pairs) await writePairs(opened, flags, text);
           else await writeGroups(opened, flags, text, rows);
-          await text.end();
+          await text.flush();
         });
       };
       await whileWriting(work).finally(() => opened.index.dispose());
@@ -248,13 +248,11 @@ async function writePairs({ index, name }: Opened, flags: DuplicatesFlags, text:
   let pairs = 0;
   for await (const page of index.selfJoin({ radius, recall, exact, sliceMs: 50, onProgress })) {
     for (let i = 0; i < page.a.length; i++) {
-      const ids = [name(page.a[i]), name(page.b[i])];
-      const distance = shortest(page.distances[i]);
-      await text.add(
-        flags.json
-          ? `{"ids":${JSON.stringify(ids)},"distance":${distance}}`
-          : `${ids.map((id) => field(id, '\t')).join('\t')}\t${distance}`,
-      );
+      const [a, b] = [name(page.a[i]), name(page.b[i])];
+      if (flags.json) text.text('{"ids":[').json(a).text(',').json(b).text('],"distance":');
+      else text.field(a, '\t').text('\t').field(b, '\t').text('\t');
+      text.decimal(page.distances[i]).text(flags.json ? '}\n' : '\n');
+      if (text.isFull) await text.flush();
     }
     pairs += page.a.length;
   }
@@ -286,10 +284,14 @@ async function writeGroups(
         for (const id of ids.subarray(1)) spare[id >>> 3] |= 1 << (id & 7);
         continue;
       }
-      const names = Array.from(ids, name);
-      await text.add(
-        flags.json ? JSON.stringify({ ids: names }) : names.map((id) => field(id, '\t')).join('\t'),
-      );
+      if (flags.json) text.text('{"ids":[');
+      ids.forEach((id, i) => {
+        if (i > 0) text.text(flags.json ? ',' : '\t');
+        if (flags.json) text.json(name(id));
+        else text.field(name(id), '\t');
+      });
+      text.text(flags.json ? ']}\n' : '\n');
+      if (text.isFull) await text.flush();
     }
   }
   meter.update(index.size);
@@ -297,29 +299,10 @@ async function writeGroups(
   if (flags.rest) {
     for (const row of rows) {
       if ((spare[row >>> 3] >>> (row & 7)) & 1) continue;
-      await text.add(flags.json ? JSON.stringify(name(row)) : field(name(row), '\t'));
+      if (flags.json) text.json(name(row)).text('\n');
+      else text.field(name(row), '\t').text('\n');
+      if (text.isFull) await text.flush();
     }
   }
   say(`${count(inGroups)} rows in ${count(groups)} groups; ${count(inGroups - groups)} are to spare`, flags);
-}
-
-/** Lines that are written many at a time. */
-class Lines {
-  readonly #write: (text: string) => Promise<void>;
-  #text = '';
-
-  constructor(write: (text: string) => Promise<void>) {
-    this.#write = write;
-  }
-
-  async add(line: string): Promise<void> {
-    this.#text += `${line}\n`;
-    if (this.#text.length > 2 ** 16) await this.end();
-  }
-
-  async end(): Promise<void> {
-    const text = this.#text;
-    this.#text = '';
-    if (text !== '') await this.#write(text);
-  }
 }

@@ -4,13 +4,13 @@ import { totalmem } from 'node:os';
 import path from 'node:path';
 import { type Metric, VectorIndex } from '../index.js';
 import type { VectorSource } from '../node/index.js';
-import { AnswerFile, AnswerReader, type Answers, merged, noAnswers } from './answers.js';
+import { AnswerFile, AnswerReader, type Answers, merged } from './answers.js';
 import { buildWithMeter, type Common, metricOption } from './build.js';
 import { checkSame, type InputOptions, inputOptions, metricOf, openInput, saveIndex } from './inputs.js';
 import { checkSink, type Name, openSink } from './neighbors.js';
 import type { Command } from './packages.js';
-import { answer, filled, wantedNeighbors } from './search.js';
-import { type Answering, inOrder, type Opened, onThreads, openSnapshot, threadsFor } from './searchers.js';
+import { filled, wantedNeighbors } from './search.js';
+import { type Answering, answered, type Opened, onThreads, openSnapshot, threadsFor } from './searchers.js';
 import { count, integer, Meter, number, print, say, UsageError, whileWriting } from './terminal.js';
 
 interface JoinFlags extends Common, InputOptions {
@@ -263,7 +263,7 @@ class Join {
 
   /** Lets the left rows that are left meet a part, and keeps what they find; the last part's answers are those to write. */
   async #searchPart({ index, first }: Part, output?: Output): Promise<void> {
-    const { k, checkpoint, pageRows } = this.#flags;
+    const { k, radius, recall, exact, checkpoint, pageRows } = this.#flags;
     const { part, rows: from } = this.#state;
     const meter = new Meter(`join part ${part + 1}`, this.#left.rows ?? this.#state.all ?? undefined, {
       ...this.#flags,
@@ -272,7 +272,6 @@ class Join {
     const answers = new AnswerFile(this.#path(`answers-${part}`), this.#state.bytes);
     const before =
       part === 0 ? undefined : new AnswerReader(this.#path(`answers-${part - 1}`), this.#state.bytesBefore);
-    const question = { ...this.#flags, path: this.#left.path };
     let kept = performance.now();
     let rows = from;
     const keep = (): void => {
@@ -282,9 +281,9 @@ class Join {
     };
     try {
       if (output && from > 0) await this.#replay(output, part, from);
-      const pages = this.#left.pages({ from, pageRows });
-      for await (const { page, result } of inOrder(pages, (page) => answer(index, page, question))) {
-        const all = merged(before?.read(page.rows) ?? noAnswers(page.rows), result, first, k);
+      const question = { k, radius, recall, exact };
+      for await (const { page, result } of answered(index, this.#left, { from, pageRows }, question)) {
+        const all = before === undefined ? result : merged(before.read(page.rows), result, first, k);
         answers.append(all);
         rows = page.first + page.rows;
         await output?.write(all, page);
@@ -292,7 +291,8 @@ class Join {
         if (performance.now() - kept >= 1000 * checkpoint) keep();
       }
       meter.stop();
-      keep();
+      // What comes next is the output itself.
+      if (output === undefined) keep();
     } finally {
       answers.close();
       before?.close();

@@ -1,4 +1,4 @@
-import { createVectors, FileReplacement, formatOf, shortest, type VectorWriter } from '../node/index.js';
+import { createVectors, FileReplacement, formatOf, TextBytes, type VectorWriter } from '../node/index.js';
 import type { Answers } from './answers.js';
 import { print, UsageError } from './terminal.js';
 
@@ -17,8 +17,8 @@ export interface NeighborSink {
   abandon(): Promise<void>;
 }
 
-/** Text that is written at a time. */
-const TEXT_LENGTH = 2 ** 16;
+/** Bytes of text that are written at a time. */
+const TEXT_BYTES = 2 ** 18;
 
 /**
  * Lines to stdout or to a text file, or a matrix of ids to an .ivecs or .ibin file; `k` is its width, undefined where there is
@@ -51,35 +51,68 @@ export function checkSink(out: string, k: number | undefined): string {
   throw new UsageError(`${out}: expected ${expected}${got}`);
 }
 
-function lines(write: (text: string) => Promise<void>, isJson: boolean, separator: string): NeighborSink {
+function lines(write: (text: Uint8Array) => Promise<void>, isJson: boolean, separator: string): NeighborSink {
+  const text = new Lines(write);
   return {
     async write({ offsets, ids, distances }, name, neighborName) {
-      let text = '';
       for (let i = 0; i + 1 < offsets.length; i++) {
         const [from, end] = [offsets[i], offsets[i + 1]];
         if (isJson) {
-          const nearest = Array.from(ids.subarray(from, end), (id) => JSON.stringify(neighborName(id)));
-          const far = Array.from(distances.subarray(from, end), shortest);
-          text += `{"query":${JSON.stringify(name(i))},"ids":[${nearest}],"distances":[${far}]}\n`;
-        } else {
-          const query = from < end ? field(name(i), separator) + separator : '';
-          for (let at = from; at < end; at++) {
-            const neighbor = field(neighborName(ids[at]), separator);
-            text += `${query}${neighbor}${separator}${shortest(distances[at])}\n`;
-            if (text.length <= TEXT_LENGTH) continue;
-            await write(text);
-            text = '';
-          }
+          text.text('{"query":').json(name(i)).text(',"ids":[');
+          for (let at = from; at < end; at++) text.text(at > from ? ',' : '').json(neighborName(ids[at]));
+          text.text('],"distances":[');
+          for (let at = from; at < end; at++) text.text(at > from ? ',' : '').decimal(distances[at]);
+          text.text(']}\n');
+          if (text.isFull) await text.flush();
+          continue;
         }
-        if (text.length <= TEXT_LENGTH) continue;
-        await write(text);
-        text = '';
+        const query = from < end ? name(i) : 0;
+        for (let at = from; at < end; at++) {
+          text.field(query, separator).text(separator).field(neighborName(ids[at]), separator);
+          text.text(separator).decimal(distances[at]).text('\n');
+          if (text.isFull) await text.flush();
+        }
       }
-      if (text !== '') await write(text);
+      await text.flush();
     },
     async finish() {},
     async abandon() {},
   };
+}
+
+/** Lines that are written many at a time. */
+export class Lines extends TextBytes {
+  readonly #write: (text: Uint8Array) => Promise<void>;
+
+  constructor(write: (text: Uint8Array) => Promise<void>) {
+    super();
+    this.#write = write;
+  }
+
+  /** Whether it is time to write. */
+  get isFull(): boolean {
+    return this.length > TEXT_BYTES;
+  }
+
+  async flush(): Promise<void> {
+    if (this.length > 0) await this.#write(this.take());
+  }
+
+  /** A name as a field of a line. */
+  field(name: string | number, separator: string): this {
+    if (typeof name === 'number') return isWhole(name) ? this.whole(name) : this.text(String(name));
+    if (separator === ',' && /[",\n\r]/.test(name)) return this.text(`"${name.replaceAll('"', '""')}"`);
+    return this.text(/[\t\n\r]/.test(name) ? name.replace(/[\t\n\r]/g, ' ') : name);
+  }
+
+  json(name: string | number): this {
+    return isWhole(name) ? this.whole(name) : this.text(JSON.stringify(name));
+  }
+}
+
+/** Whether a name is a whole number of 0 to 2^32 - 1. */
+function isWhole(name: string | number): name is number {
+  return typeof name === 'number' && name >>> 0 === name && !Object.is(name, -0);
 }
 
 function matrix(writer: VectorWriter, k: number): NeighborSink {
@@ -99,12 +132,4 @@ function matrix(writer: VectorWriter, k: number): NeighborSink {
     finish: () => writer.finish(),
     abandon: () => writer.abandon(),
   };
-}
-
-/** A name as a field of a line. */
-export function field(name: string | number, separator: string): string {
-  if (typeof name === 'number') return String(name);
-  return separator === ',' && /[",\n\r]/.test(name)
-    ? `"${name.replaceAll('"', '""')}"`
-    : name.replace(/[\t\n\r]/g, ' ');
 }

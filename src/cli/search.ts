@@ -6,7 +6,7 @@ import { type AnyIndex, inFile, rowsOf } from './ids.js';
 import { checkSame, type InputOptions, inputOptions, metricOf, openInput } from './inputs.js';
 import { checkSink, type Name, type NeighborSink, openSink } from './neighbors.js';
 import type { Command } from './packages.js';
-import { type Answering, inOrder, openSnapshot } from './searchers.js';
+import { answered, openSnapshot } from './searchers.js';
 import { integer, Meter, number, say, UsageError, whileWriting } from './terminal.js';
 
 /** Queries of a page: an answer in a second or so, however slow the index. */
@@ -62,10 +62,14 @@ export function defineSearch(program: Command): void {
           const sink = await openSink(flags.out, k, flags);
           await filled(sink, async () => {
             const meter = new Meter('search', source.rows, flags);
-            const pages = source.pages({ pageRows: QUERY_ROWS });
-            const ask = (page: VectorPage): Promise<Answers> =>
-              answer(index, page, { ...flags, k, filter, path: queries });
-            for await (const { page, result } of inOrder(pages, ask)) {
+            const { radius, recall, exact } = flags;
+            const question = { k, radius, recall, exact, filter };
+            for await (const { page, result } of answered(
+              index,
+              source,
+              { pageRows: QUERY_ROWS },
+              question,
+            )) {
               await sink.write(result, nameOf(page), name);
               meter.update(page.first + page.rows);
             }
@@ -86,32 +90,6 @@ export function wantedNeighbors(
   if (radius === undefined) return k ?? 10;
   if (k === undefined) return undefined;
   throw new UsageError(`${command}: expected either -k or --radius, got both`);
-}
-
-/** How rows of a file are answered. */
-interface Question {
-  k?: number;
-  radius?: number;
-  recall: number;
-  exact?: boolean;
-  filter?: IdSet;
-  /** The file that they are of. */
-  path: string;
-}
-
-/** The k nearest of some rows of a file, or all within a radius. */
-export async function answer(
-  index: Answering,
-  { vectors, first }: { vectors: Float32Array; first: number },
-  { k, radius, recall, exact, filter, path }: Question,
-): Promise<Answers> {
-  const options = { recall, exact, filter };
-  try {
-    if (radius !== undefined) return await index.searchRadiusBatch(vectors, radius, options);
-    return packed(await index.searchBatch(vectors, { ...options, k }));
-  } catch (error) {
-    throw inFile(error, path, first);
-  }
 }
 
 /** The rows that may be found, where the user has named ids that alone may, or may not. */

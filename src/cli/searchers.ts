@@ -1,6 +1,9 @@
 import { availableParallelism } from 'node:os';
-import { WorkerPool } from '../workers/index.js';
-import { type AnyIndex, copiedNames, nameIn } from './ids.js';
+import type { IdSet } from '../index.js';
+import type { VectorPage, VectorSource } from '../node/index.js';
+import { inOrder, WorkerPool } from '../workers/index.js';
+import { type Answers, packed } from './answers.js';
+import { type AnyIndex, copiedNames, inFile, nameIn } from './ids.js';
 import { loadIndex, readBytes } from './inputs.js';
 import type { Name } from './neighbors.js';
 
@@ -14,7 +17,7 @@ export interface Opened {
 }
 
 /** Pages under way at a time: the threads have the next ones while this one reads and writes. */
-export const LANES = 3;
+const LANES = 3;
 
 /** How many threads are worth it: those of the machine, unless the user says otherwise. */
 export function threadsFor(wanted: number | undefined): number {
@@ -53,22 +56,52 @@ function sharedBytes(index: AnyIndex): Uint8Array {
   return shared;
 }
 
-/** Works on pages, some at a time, and gives what comes of them in the order of the pages. */
-export async function* inOrder<Page, Result>(
-  pages: AsyncIterable<Page>,
-  work: (page: Page) => Result | Promise<Result>,
-): AsyncGenerator<{ page: Page; result: Result }> {
-  const under: { page: Page; result: Promise<Result> }[] = [];
-  const first = async (): Promise<{ page: Page; result: Result }> => {
-    const { page, result } = under.shift() as (typeof under)[number];
-    return { page, result: await result };
+/** How rows of a file are answered. */
+export interface Question {
+  k?: number;
+  radius?: number;
+  recall: number;
+  exact?: boolean;
+  filter?: IdSet;
+}
+
+/**
+ * The pages of a file with what an index answers to them, in their order; a page is good until the next one is asked for. Its
+ * vectors lie where threads read them without a copy, in memory that the next pages use again; the index checks them.
+ */
+export async function* answered(
+  index: Answering,
+  source: VectorSource,
+  options: { from?: number; pageRows: number },
+  question: Question,
+): AsyncGenerator<{ page: VectorPage; result: Answers }> {
+  const free: ArrayBufferLike[] = [];
+  const room = (floats: number): Float32Array => {
+    const old = free.pop();
+    const isEnough = old !== undefined && old.byteLength >= 4 * floats;
+    return new Float32Array(isEnough ? old : new SharedArrayBuffer(4 * floats), 0, floats);
   };
-  for await (const page of pages) {
-    const result = (async () => work(page))();
-    // It is looked at later; until then a failure must not end the process.
-    result.catch(() => undefined);
-    under.push({ page, result });
-    if (under.length >= LANES) yield await first();
+  const tasks = async function* (): AsyncGenerator<() => Promise<{ page: VectorPage; result: Answers }>> {
+    for await (const page of source.pages({ ...options, room, check: false }))
+      yield async () => ({ page, result: await answer(index, page, question, source.path) });
+  };
+  for await (const one of inOrder(tasks(), LANES)) {
+    yield one;
+    free.push(one.page.vectors.buffer);
   }
-  while (under.length > 0) yield await first();
+}
+
+/** The k nearest of some rows of a file, or all within a radius. */
+async function answer(
+  index: Answering,
+  { vectors, first }: VectorPage,
+  { k, radius, ...options }: Question,
+  path: string,
+): Promise<Answers> {
+  try {
+    if (radius !== undefined) return await index.searchRadiusBatch(vectors, radius, options);
+    return packed(await index.searchBatch(vectors, { ...options, k }));
+  } catch (error) {
+    throw inFile(error, path, first);
+  }
 }

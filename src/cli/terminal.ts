@@ -3,7 +3,7 @@ import { abandonFiles } from '../node/index.js';
 import { InvalidArgumentError, SingleBar } from './packages.js';
 
 /** Results go to stdout, words to stderr: what is piped on is only what was asked for. */
-export async function print(text: string): Promise<void> {
+export async function print(text: string | Uint8Array): Promise<void> {
   if (!process.stdout.write(text)) await once(process.stdout, 'drain');
 }
 

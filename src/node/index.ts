@@ -4,6 +4,7 @@ export {
   formatOf,
   type OpenOptions,
   openVectors,
+  type PageOptions,
   readAllVectors,
   type VectorFormat,
   type VectorPage,
@@ -11,4 +12,5 @@ export {
 } from './open.js';
 export { abandonFiles, FileReplacement } from './replace-file.js';
 export { loadFile, type SavableIndex, type SaveFileOptions, saveFile } from './save.js';
-export { type CreateOptions, createVectors, shortest, type VectorWriter } from './write.js';
+export { shortest, TextBytes } from './text.js';
+export { type CreateOptions, createVectors, type VectorWriter } from './write.js';

@@ -3,6 +3,9 @@ import { FileFormatError } from './file-error.js';
 /** The most dimensions that any part of the library takes. */
 export const MOST_DIMENSIONS = 65_536;
 
+/** Gives memory for so many floats. */
+export type Room = (floats: number) => Float32Array;
+
 /** Rows of a file as its reader gives them. */
 export interface RawPage {
   rows: number;
@@ -17,8 +20,11 @@ export interface Layout {
   rows: number | undefined;
   /** What the file says about distances, in its own words. */
   distance?: string;
-  /** Rows from row `from` on. `isDouble` keeps whole numbers up to 2^53, as ids of neighbors need. */
-  read(from: number, pageRows: number, isDouble: boolean): AsyncGenerator<RawPage>;
+  /**
+   * Rows from row `from` on. `isDouble` keeps whole numbers up to 2^53, as ids of neighbors need. `room` gives the memory that
+   * float32 rows of a binary file are read into; a reader that cannot do so takes memory of its own.
+   */
+  read(from: number, pageRows: number, isDouble: boolean, room?: Room): AsyncGenerator<RawPage>;
 }
 
 /** What a caller may say about the inside of a file. */

@@ -4,7 +4,7 @@ import { csvLayout } from './csv.js';
 import { FileFormatError } from './file-error.js';
 import { hdf5Layout } from './hdf5.js';
 import { jsonLayout, refuseOption } from './jsonl.js';
-import type { Layout, LayoutOptions } from './layout.js';
+import type { Layout, LayoutOptions, Room } from './layout.js';
 import { npyLayout } from './npy.js';
 import { npzLayout } from './npz.js';
 import { parquetLayout } from './parquet.js';
@@ -50,6 +50,21 @@ export interface VectorPage {
   ids?: string[];
 }
 
+/** How pages of a file are read. */
+export interface PageOptions {
+  /** The first row; default 0. */
+  from?: number;
+  /** Rows of a page, at most; by default as many as take 4 MiB. */
+  pageRows?: number;
+  /**
+   * Gives memory for the vectors of a page, for rows × dimensions floats, such as some that threads share; by default each page
+   * has its own. Memory that is given again is filled again.
+   */
+  room?: (floats: number) => Float32Array;
+  /** Whether numbers are checked; default true. `false` is for who gives them to an index, which checks them as well. */
+  check?: boolean;
+}
+
 /** A file of vectors whose head was read. */
 export interface VectorSource {
   readonly path: string;
@@ -61,11 +76,8 @@ export interface VectorSource {
   readonly distance: string | undefined;
   /** Whether pages have ids. */
   readonly hasIds: boolean;
-  /**
-   * The rows, from row `from` on, in pages of at most `pageRows` (by default of 4 MiB). Each call reads the file anew, so
-   * a file larger than memory can be read as often as needed.
-   */
-  pages(options?: { from?: number; pageRows?: number }): AsyncGenerator<VectorPage>;
+  /** The rows in pages. Each call reads the file anew, so a file larger than memory can be read as often as needed. */
+  pages(options?: PageOptions): AsyncGenerator<VectorPage>;
   /** As pages, in double precision and unchecked: ids of neighbors are whole numbers up to 2^53. */
   wholeNumbers(): AsyncGenerator<{ first: number; rows: number; values: Float64Array }>;
   /** Removes what was unpacked on the way. */
@@ -196,12 +208,19 @@ class OpenedFile implements VectorSource {
     this.#layout = layout;
   }
 
-  async *pages(options: { from?: number; pageRows?: number } = {}): AsyncGenerator<VectorPage> {
-    const { from = 0, pageRows = this.#pageRows() } = options;
+  async *pages(options: PageOptions = {}): AsyncGenerator<VectorPage> {
+    const { from = 0, pageRows = this.#pageRows(), room, check = true } = options;
     let first = from;
-    for await (const { rows, values, ids } of this.#layout.read(from, pageRows, false)) {
-      const vectors = values as Float32Array;
-      this.#check(vectors, first);
+    let given: Float32Array | undefined;
+    const giving: Room | undefined = room && ((floats) => (given = room(floats)));
+    for await (const { rows, values, ids } of this.#layout.read(from, pageRows, false, giving)) {
+      let vectors = values as Float32Array;
+      if (check) this.#check(vectors, first);
+      if (room && vectors.buffer !== given?.buffer) {
+        const copy = room(vectors.length);
+        copy.set(vectors);
+        vectors = copy;
+      }
       yield ids === undefined ? { first, rows, vectors } : { first, rows, vectors, ids };
       first += rows;
     }

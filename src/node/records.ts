@@ -1,6 +1,6 @@
 import type { Bytes, SourceFile } from './bytes.js';
 import { FileFormatError, trailing, truncated } from './file-error.js';
-import type { Layout, RawPage } from './layout.js';
+import type { Layout, RawPage, Room } from './layout.js';
 
 type ElementArray =
   | Int8ArrayConstructor
@@ -58,7 +58,7 @@ export function recordLayout(file: SourceFile, records: Records): Layout {
   return {
     dimensions: records.dimensions,
     rows: records.rows,
-    read: (from, pageRows, isDouble) => readRecords(file.name, records, from, pageRows, isDouble),
+    read: (from, pageRows, isDouble, room) => readRecords(file.name, records, from, pageRows, isDouble, room),
   };
 }
 
@@ -68,8 +68,10 @@ async function* readRecords(
   from: number,
   pageRows: number,
   isDouble: boolean,
+  room: Room | undefined,
 ): AsyncGenerator<RawPage> {
   const size = recordBytes(records);
+  const areFloats = records.element.array === Float32Array && !records.isPrefixed && !isDouble;
   const bytes = await records.open();
   try {
     // A file that ends before shows at the next read, which says where.
@@ -77,7 +79,7 @@ async function* readRecords(
     for (let row = from; ; ) {
       const left = records.rows === undefined ? pageRows : Math.min(pageRows, records.rows - row);
       if (left <= 0) break;
-      const page = new Uint8Array(left * size);
+      const page = room && areFloats ? bytesOf(room(left * records.dimensions)) : new Uint8Array(left * size);
       const got = await bytes.read(page);
       const rows = Math.floor(got / size);
       // Also of a row that is cut: a wrong number of dimensions is why it seems so.
@@ -102,6 +104,10 @@ async function* readRecords(
   } finally {
     await bytes.close();
   }
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 function checkPrefixes(name: string, records: Records, page: Uint8Array, first: number, rows: number): void {
@@ -134,7 +140,7 @@ function decode(records: Records, page: Uint8Array, rows: number, isDouble: bool
   }
   const count = rows * dimensions;
   if (element.isBigEndian) swapBytes(packed.subarray(0, count * width), width);
-  const numbers = new element.array(packed.buffer as ArrayBuffer, 0, count);
+  const numbers = new element.array(packed.buffer as ArrayBuffer, packed.byteOffset, count);
   if (!isDouble && numbers instanceof Float32Array) return numbers;
   const values = isDouble ? new Float64Array(count) : new Float32Array(count);
   if (element.isHalf) for (let i = 0; i < count; i++) values[i] = fromHalf(numbers[i] as number);

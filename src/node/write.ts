@@ -2,6 +2,7 @@ import { FileFormatError } from './file-error.js';
 import { MOST_DIMENSIONS } from './layout.js';
 import { formatOf, type VectorFormat } from './open.js';
 import { FileReplacement } from './replace-file.js';
+import { TextBytes } from './text.js';
 
 /** What is known about a file before its first row is written. */
 export interface CreateOptions {
@@ -53,7 +54,8 @@ const RANGES = new Map<Binary['array'], [number, number]>([
   [Int32Array, [-(2 ** 31), 2 ** 31 - 1]],
 ]);
 const NPY_HEADER_BYTES = 128;
-const TEXT_ROWS = 256;
+/** Bytes of text that are written at a time. */
+const TEXT_BYTES = 2 ** 18;
 
 /**
  * A file of vectors to write: .npy, .fvecs .bvecs .ivecs, .fbin .u8bin .i8bin .ibin, .csv .tsv or .jsonl, each also packed
@@ -191,67 +193,33 @@ class TextWriter extends Writer {
     const { dimensions, field = 'vector', idField = 'id' } = this.options;
     const { vectors, rows, ids } = page;
     const style = this.#style;
-    let text = '';
+    const separator = style === 'jsonl' ? ',' : style.separator;
+    const [beforeId, beforeVector, afterVector] =
+      style === 'jsonl'
+        ? [`${JSON.stringify(idField)}:`, `${JSON.stringify(field)}:[`, ']}\n']
+        : ['', '', '\n'];
+    const text = new TextBytes();
     if (style !== 'jsonl' && this.rows === 0 && ids !== undefined) {
       const names = Array.from({ length: dimensions }, (_, i) => `x${i}`);
-      text = `${[quote(idField, style.separator), ...names].join(style.separator)}\n`;
+      text.text(`${[quote(idField, separator), ...names].join(separator)}\n`);
     }
     for (let row = 0; row < rows; row++) {
-      const numbers = Array.from({ length: dimensions }, (_, i) => shortest(vectors[row * dimensions + i]));
-      if (style === 'jsonl') {
-        const id = ids === undefined ? '' : `${JSON.stringify(idField)}:${JSON.stringify(ids[row])},`;
-        text += `{${id}${JSON.stringify(field)}:[${numbers.join(',')}]}\n`;
-      } else {
-        const id = ids === undefined ? '' : quote(ids[row], style.separator) + style.separator;
-        text += `${id}${numbers.join(style.separator)}\n`;
+      if (style === 'jsonl') text.text('{');
+      if (ids !== undefined) {
+        const id = style === 'jsonl' ? JSON.stringify(ids[row]) : quote(ids[row], separator);
+        text.text(beforeId).text(id).text(separator);
       }
-      if (row % TEXT_ROWS === TEXT_ROWS - 1) {
-        await this.file.write(text);
-        text = '';
+      text.text(beforeVector);
+      for (let i = 0; i < dimensions; i++) {
+        if (i > 0) text.text(separator);
+        text.decimal(vectors[row * dimensions + i]);
       }
+      text.text(afterVector);
+      if (text.length > TEXT_BYTES) await this.file.write(text.take());
     }
-    if (text !== '') await this.file.write(text);
+    if (text.length > 0) await this.file.write(text.take());
     this.rows += rows;
   }
-}
-
-/** Powers of ten that are exact. */
-const POWERS: readonly number[] = Array.from({ length: 23 }, (_, exponent) => Number(`1e${exponent}`));
-/** Digits that tell every float32 apart. */
-const MOST_DIGITS = 9;
-
-/** The shortest decimal that reads back as the same float32. */
-export function shortest(value: number): string {
-  const size = Math.abs(value);
-  // Below, it is written with an exponent.
-  if (Math.fround(value) !== value || Number.isInteger(value) || size < 1e-6) return plain(value);
-  const exponent = Math.floor(Math.log10(size));
-  for (let digits = 6; digits <= MOST_DIGITS; digits++) {
-    const places = digits - 1 - exponent;
-    const scaled = Math.round(size * POWERS[places]);
-    // The quotient is the double nearest to the decimal with these digits.
-    if (Math.fround(scaled / POWERS[places]) !== size) continue;
-    return (value < 0 ? '-' : '') + decimal(scaled, places);
-  }
-  return String(value);
-}
-
-/** For any number: several times slower. */
-function plain(value: number): string {
-  if (Math.fround(value) !== value || Number.isInteger(value)) return String(value);
-  for (let digits = 1; digits <= MOST_DIGITS; digits++) {
-    const text = String(Number(value.toPrecision(digits)));
-    if (Math.fround(Number(text)) === value) return text;
-  }
-  return String(value);
-}
-
-/** A whole number with a point before its last so many digits, without zeros at the end. */
-function decimal(whole: number, places: number): string {
-  for (; whole % 10 === 0; places--) whole /= 10;
-  const text = String(whole).padStart(places + 1, '0');
-  const point = text.length - places;
-  return `${text.slice(0, point)}.${text.slice(point)}`;
 }
 
 function quote(text: string, separator: string): string {

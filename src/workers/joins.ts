@@ -68,11 +68,14 @@ export async function* regroup(
   if (floats > 0) yield turn();
 }
 
-/** What tasks give, in the order of the tasks; `ahead` of them are under way at a time. Ends early with the signal. */
+/**
+ * What tasks give, in the order of the tasks, of which so many are under way at a time: for pages of queries, of which the
+ * threads of a pool have the next ones while this one reads and writes. Ends early with the signal.
+ */
 export async function* inOrder<T>(
   tasks: Iterable<() => Promise<T>> | AsyncIterable<() => Promise<T>>,
   ahead: number,
-  signal: AbortSignal | undefined,
+  signal?: AbortSignal,
 ): AsyncGenerator<T, void, undefined> {
   const source = Symbol.asyncIterator in tasks ? tasks[Symbol.asyncIterator]() : tasks[Symbol.iterator]();
   const begun: Promise<T>[] = [];

@@ -534,7 +534,11 @@ export class WorkerPool<Kind extends IdKind = 'row'> {
     return this.#call('idOf', [row]);
   }
 
-  /** As VectorIndex.searchBatch, by all threads: each takes a few queries at a time until there are no more. */
+  /**
+   * As VectorIndex.searchBatch, by all threads: each takes a few queries at a time until there are no more. Queries are copied
+   * at once, but for those over a SharedArrayBuffer, which threads that share memory read where they are: leave them as they
+   * are until the promise is settled.
+   */
   searchBatch(
     queries: Float32Array,
     options: VectorSearchOptions<Kind> = {},
@@ -575,7 +579,7 @@ export class WorkerPool<Kind extends IdKind = 'row'> {
     k: number,
   ): Promise<CappedBatch> {
     const batch: Batch = {
-      queries: copyOf(queries, true),
+      queries: queries.buffer instanceof SharedArrayBuffer ? queries : copyOf(queries, true),
       dimensions: this.#known.dimensions,
       ...{ options, k, threads: this.#members.length },
       next: new Int32Array(new SharedArrayBuffer(4)),
