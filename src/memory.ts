@@ -169,7 +169,7 @@ export class LinearMemory {
     if (!best && old) {
       // Where nothing else is large enough: the gap before its place, the place itself, and the gap behind, in one.
       const at = taken.findIndex(([other]) => other === name);
-      const start = at === 0 ? BASE : taken[at - 1][1].ptr + taken[at - 1][1].bytes;
+      const start = at === 0 ? this.#base : taken[at - 1][1].ptr + taken[at - 1][1].bytes;
       const end = at + 1 < taken.length ? taken[at + 1][1].ptr : this.maxBytes;
       if (end - start >= bytes) best = { ptr: start, bytes };
     }

@@ -71,6 +71,38 @@ describe('an IdSet', () => {
     expect([...set]).toEqual([0, 3, 6, 9]);
     expect(asked).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     expect(IdSet.where(0, () => true).size).toBe(0);
+    expect(set.toBitmap()).toEqual(Uint8Array.of(0b01001001, 0b10));
+  });
+
+  it('gives its bitmap away as a copy', () => {
+    const set = new IdSet([1, 9]);
+    set.toBitmap().fill(255);
+    expect([...set]).toEqual([1, 9]);
+  });
+
+  it('grows to twice its bytes at least, so that many small additions copy each a few times', () => {
+    const set = new IdSet([63]);
+    const { bytes } = set;
+    expect(set.add(62).bytes).toBe(bytes);
+    expect(set.add(64).bytes).toEqual(Uint8Array.from({ length: 16 }, (_, i) => [0xc0, 1][i - 7] ?? 0));
+    expect(set.add(1000).bytes.length).toBe(126);
+  });
+
+  it('takes bitmaps of 2^29 bytes and no longer ones', () => {
+    class Pretended extends Uint8Array {
+      pretended = 0;
+      override get length(): number {
+        return this.pretended;
+      }
+    }
+    const bitmap = Object.assign(new Pretended(0), { pretended: 2 ** 29 + 1 });
+    const error = thrownBy(() => IdSet.fromBitmap(bitmap));
+    expect([error.code, error.message]).toEqual([
+      'ERR_ARGUMENT_RANGE',
+      'bytes: expected at most 2^29 bytes, got 536870913',
+    ]);
+    bitmap.pretended = 2 ** 29;
+    expect(IdSet.fromBitmap(bitmap).size).toBe(0);
   });
 
   it('has no id that is none', () => {
@@ -87,16 +119,48 @@ describe('an IdSet', () => {
       'ERR_ARGUMENT_TYPE',
       'ids: expected something to iterate over, got 5',
     ],
+    [
+      'null',
+      () => new IdSet(null as never),
+      'ERR_ARGUMENT_TYPE',
+      'ids: expected something to iterate over, got null',
+    ],
+    [
+      'what only has a length',
+      () => new IdSet({ length: 1, 0: 5 } as never),
+      'ERR_ARGUMENT_TYPE',
+      'ids: expected something to iterate over, got Object',
+    ],
+    [
+      'text',
+      () => new IdSet('12' as never),
+      'ERR_ARGUMENT_TYPE',
+      'ids: expected something to iterate over, got "12"',
+    ],
+    [
+      'a function',
+      () => new IdSet(Object.assign(() => 0, { [Symbol.iterator]: () => [1].values() }) as never),
+      'ERR_ARGUMENT_TYPE',
+      'ids: expected something to iterate over, got',
+    ],
     ['a word', () => new IdSet(['a'] as never), 'ERR_ARGUMENT_TYPE', '"a"'],
     ['a fraction', () => new IdSet([0.5]), 'ERR_ARGUMENT_RANGE', '0.5'],
-    ['a negative id', () => new IdSet().add([-1]), 'ERR_ARGUMENT_RANGE', '-1'],
-    ['too large an id', () => new IdSet().delete(2 ** 32), 'ERR_ARGUMENT_RANGE', '4294967296'],
+    ['a negative id', () => new IdSet().add([-1]), 'ERR_ARGUMENT_RANGE', 'ids: expected'],
+    ['too large an id', () => new IdSet().delete(2 ** 32), 'ERR_ARGUMENT_RANGE', 'ids: expected'],
     [
       'a plain Set',
       () => new IdSet().and(new Set() as never),
       'ERR_ARGUMENT_TYPE',
       'other: expected an IdSet, got Set',
     ],
+    ['nothing', () => new IdSet().or(undefined as never), 'ERR_ARGUMENT_TYPE', 'other: expected an IdSet'],
+    [
+      'a bitmap',
+      () => new IdSet().andNot(new Uint8Array(1) as never),
+      'ERR_ARGUMENT_TYPE',
+      'other: expected',
+    ],
+    ['a negative number', () => IdSet.where(-1, () => true), 'ERR_ARGUMENT_RANGE', 'n: expected an integer'],
     [
       'words',
       () => IdSet.fromBitmap(new Uint32Array(1) as never),

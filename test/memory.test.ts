@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { LinearMemory } from '../src/memory.js';
+import { isOutOfMemory, LinearMemory } from '../src/memory.js';
 import { expectSameBits, floats, instantiate } from './arena.js';
 import * as reference from './reference.js';
 
@@ -312,5 +312,107 @@ describe('LinearMemory', () => {
     expect(contents(memory, 'rows').subarray(0, 1024)).toEqual(new Uint8Array(1024).fill(7));
     memory.trim('rows', 0);
     expect(memory.reserve('ids', 4000)).toBe(rows + 64);
+  });
+
+  it('lets a region grow over the gap before it, where no other gap is large enough', () => {
+    for (const before of [[], ['keys']]) {
+      const used = 64 + 64 * before.length;
+      const memory = new LinearMemory(used + 6144);
+      for (const name of before) memory.reserve(name, 64);
+      const gap = memory.reserve('ids', 1024);
+      const old = memory.reserve('rows', 2048);
+      memory.reserve('heap', 3072);
+      for (let i = 0; i < 2048; i++) memory.u8[old + i] = i * 31;
+      const held = contents(memory, 'rows');
+      memory.release('ids');
+      expect(refusal(() => memory.reserve('rows', 3136)).available).toBe(3072);
+      // not a quarter more than it had, which there is not, but just what fits
+      expect(memory.reserve('rows', 3072)).toBe(gap);
+      expectSameBits(contents(memory, 'rows').subarray(0, 2048), held, 'what the region held');
+      expect(refusal(() => memory.reserve('scratch', 64)).available).toBe(0);
+    }
+  });
+
+  it('grows by a mebibyte or a quarter at least, and never beyond its limit', () => {
+    const memory = new LinearMemory(90 * 2 ** 20);
+    const bytes = (): number => memory.memory.buffer.byteLength;
+    memory.reserve('ids', PAGE);
+    expect(bytes()).toBe(PAGE + 2 ** 20);
+    memory.reserve('rows', 64 * 2 ** 20);
+    const before = bytes();
+    memory.reserve('keys', before - memory.reserved);
+    expect(bytes()).toBe(Math.ceil((before * 1.25) / PAGE) * PAGE);
+    memory.reserve('heap', 80 * 2 ** 20 - memory.reserved);
+    memory.reserve('scratch', 9 * 2 ** 20);
+    expect(bytes()).toBe(90 * 2 ** 20);
+  });
+
+  it('is made over a memory that is there, with the regions that others tell of', () => {
+    const first = new LinearMemory();
+    first.reserve('rows', 1000);
+    first.reserve('ids', 100);
+    first.u8.fill(7, first.ptr('rows'), first.ptr('rows') + 1000);
+    expect(first.entries).toEqual([
+      ['rows', 64, 1024],
+      ['ids', 1088, 128],
+    ]);
+    const second = new LinearMemory(undefined, { memory: first.memory, regions: first.entries });
+    expect(second.memory).toBe(first.memory);
+    expect(second.entries).toEqual(first.entries);
+    expect(
+      contents(second, 'rows')
+        .subarray(0, 1000)
+        .every((byte) => byte === 7),
+    ).toBe(true);
+    expect(second.reserve('keys', 64)).toBe(1088 + 128);
+    expect(second.maxBytes).toBe(2 ** 32 - PAGE);
+  });
+
+  it('leaves all that is outside its area alone, even where a region in it must grow', () => {
+    const shared = new LinearMemory(undefined, 'shared');
+    expect(shared.memory.buffer).toBeInstanceOf(SharedArrayBuffer);
+    expect(new LinearMemory().memory.buffer).toBeInstanceOf(ArrayBuffer);
+    shared.reserve('rows', 5 * PAGE);
+    const start = shared.reserve('area', 8192);
+    const area = [start, start + 8192] as const;
+    shared.u8.fill(7);
+    const { memory, entries } = shared;
+    const part = new LinearMemory(undefined, { memory, regions: entries, area });
+    expect([part.ptr('rows'), part.capacity('rows')]).toEqual([64, 5 * PAGE]);
+    expect([part.entries, part.reserved]).toEqual([[], 0]);
+    expect(part.usage()).toEqual({ total: memory.buffer.byteLength });
+    expect(part.reserve('heap', 4096)).toBe(start);
+    expect(part.reserve('keys', 2048)).toBe(start + 4096);
+    // before the first region lies nothing that is its own, however much room there is from address 0 on
+    expect(refusal(() => part.reserve('heap', 6000))).toMatchObject({ needed: 6016, available: 4096 });
+    expect(refusal(() => part.reserve('ids', 2112)).available).toBe(2048);
+    part.release('heap');
+    expect(part.reserve('ids', 4096)).toBe(start);
+    expect(shared.u8.every((byte) => byte === 7)).toBe(true);
+  });
+
+  it('has views of all of a shared memory after another has made it grow', () => {
+    const one = new LinearMemory(undefined, 'shared');
+    const [start, end] = [2 ** 20, 2 ** 24];
+    const view = { memory: one.memory, regions: one.entries, area: [start, end] as const };
+    for (const name of ['f32', 'u32', 'u8'] as const) {
+      const two = new LinearMemory(undefined, view);
+      const short = two[name];
+      one.memory.grow(32);
+      expect(two[name] === short).toBe(true); // nothing has told it
+      const ptr = two.reserve('keys', 64);
+      expect(two[name].byteLength).toBe(one.memory.buffer.byteLength);
+      expect(ptr).toBe(start);
+      const same = [two.f32, two.u32, two.u8];
+      two.reserve('ids', 64);
+      for (const [i, view] of [two.f32, two.u32, two.u8].entries()) expect(view === same[i]).toBe(true);
+    }
+  });
+
+  it('knows its own refusals from other errors', () => {
+    const error = refusal(() => new LinearMemory(100).reserve('rows', 1000));
+    expect(isOutOfMemory(error)).toBe(true);
+    for (const other of [new RangeError('memory'), null, undefined, { code: 'ERR_LENGTH' }])
+      expect(isOutOfMemory(other)).toBe(false);
   });
 });
