@@ -1,3 +1,3 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-export { inOrder } from './joins.js';
+export { inOrder } from './pages.js';
 export { type PoolOptions, WorkerPool } from './pool.js';
