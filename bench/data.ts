@@ -11,7 +11,7 @@
  *
  * A set that is complete is left alone; `--force` makes it anew, `--processes N` sets the processes of the exact search.
  */
-import { execFileSync, fork } from 'node:child_process';
+import { execFileSync, fork, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -41,6 +41,31 @@ export interface DataSet {
 type Prepared = Omit<DataSet, 'name' | 'n' | 'nq' | 'truth'> & { truth?: Int32Array };
 
 const sets: Record<string, (() => Prepared) | undefined> = { words, mnist, digits, gaussian, million };
+
+/**
+ * Makes the data of the sets and .hdf5 files that are not there yet; gives their names. What is neither a known set nor such a
+ * file is refused in the name of `option`.
+ */
+export function prepareDataSets(
+  option: string,
+  given: readonly string[],
+  known: readonly string[],
+): string[] {
+  const unknown = given.filter((set) => !known.includes(set) && !fileSetName(set));
+  if (unknown.length > 0) {
+    throw new RangeError(
+      `${option}: expected some of ${known.join(', ')} or .hdf5 files, got ${unknown.join(', ')}`,
+    );
+  }
+  return given.map((set) => {
+    const name = fileSetName(set) ?? set;
+    if (existsSync(new URL(`${name}.json`, FOLDER))) return name;
+    const script = fileURLToPath(import.meta.url);
+    const { status } = spawnSync(process.execPath, [...process.execArgv, script, set], { stdio: 'inherit' });
+    if (status !== 0) throw new Error(`${set}: expected the data to be made, got exit code ${status}`);
+    return name;
+  });
+}
 
 /** Reads a set that this script has prepared. */
 export function readDataSet(name: string): DataSet {

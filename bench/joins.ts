@@ -9,7 +9,7 @@
  */
 import { parseArgs } from 'node:util';
 import { exactSearchBatch, VectorIndex } from '../src/index.js';
-import { readDataSet } from './data.js';
+import { prepareDataSets, readDataSet } from './data.js';
 import { cpuMs, figure, type Provenance, provenance, runIfStarted, table, writeJson } from './record.js';
 
 const K = 10;
@@ -97,10 +97,7 @@ function main(argv: string[]): void {
       json: { type: 'string' },
     },
   });
-  const sets = positionals.length > 0 ? positionals : ['mnist'];
-  const unknown = sets.filter((set) => !SETS.includes(set));
-  if (unknown.length > 0)
-    throw new RangeError(`data set: expected some of ${SETS.join(', ')}, got ${unknown.join(', ')}`);
+  const sets = prepareDataSets('data set', positionals.length > 0 ? positionals : ['mnist'], SETS);
   const rows = values.rows === 'all' ? Number.POSITIVE_INFINITY : Number(values.rows);
   if (!(rows >= 1)) throw new RangeError(`--rows: expected a number from 1 or all, got ${values.rows}`);
   const target = Number(values.recall);

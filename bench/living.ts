@@ -7,7 +7,7 @@
  */
 import { parseArgs } from 'node:util';
 import { RandomGenerator, VectorIndex } from '../src/index.js';
-import { readDataSet } from './data.js';
+import { prepareDataSets, readDataSet } from './data.js';
 import { cpuMs, figure, type Provenance, provenance, runIfStarted, table, writeJson } from './record.js';
 
 const K = 10;
@@ -121,10 +121,7 @@ function main(argv: string[]): void {
     allowPositionals: true,
     options: { recall: { type: 'string', default: '0.95' }, json: { type: 'string' } },
   });
-  const sets = positionals.length > 0 ? positionals : ['words'];
-  const unknown = sets.filter((set) => !SETS.includes(set));
-  if (unknown.length > 0)
-    throw new RangeError(`data set: expected some of ${SETS.join(', ')}, got ${unknown.join(', ')}`);
+  const sets = prepareDataSets('data set', positionals.length > 0 ? positionals : ['words'], SETS);
   const target = Number(values.recall);
   if (!(target > 0 && target < 1))
     throw new RangeError(`--recall: expected a number between 0 and 1, got ${values.recall}`);

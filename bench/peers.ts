@@ -1,5 +1,5 @@
 /**
- * Other packages on the benchmark data: npm run bench:peers -- [--sets gaussian,digits] [--peers NAME,…] [--json FILE]
+ * Other packages on the benchmark data: npm run bench:peers -- [--sets gaussian,FILE.hdf5] [--peers NAME,…] [--json FILE]
  *
  * First `npm run setup` in bench/peers. Each pair of package and set has a process of its own (peers/run.mjs) and
  * `--limit` seconds (100): a package that crashes, cannot take the data or is not done in time stays in the table, with its
@@ -10,9 +10,9 @@
  * proof where two are close.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { prepareDataSets } from './data.js';
 import { figure, type Provenance, provenance, runIfStarted, table, writeJson } from './record.js';
 
 /** In the order of the table: this package, what needs no index, then the others. */
@@ -113,15 +113,14 @@ function main(argv: string[]): void {
       json: { type: 'string' },
     },
   });
-  const sets = chosen('--sets', values.sets, SETS);
   const peers = chosen('--peers', values.peers, PEERS);
   const limit = Number(values.limit);
   if (!(limit > 0)) throw new RangeError(`--limit: expected seconds above 0, got ${values.limit}`);
+  const sets = prepareDataSets('--sets', values.sets.split(','), SETS);
   const about = provenance();
   console.log(`${about.machine}, Node ${about.node}, commit ${about.commit}, ${about.date}\n`);
   const rows: PeerRow[] = [];
   for (const set of sets) {
-    prepareData(set);
     for (const peer of peers) {
       console.error(`  ${set}: ${peer}`);
       rows.push(measure(peer, set, limit, values.rebuild));
@@ -138,13 +137,6 @@ function chosen(option: string, given: string, known: string[]): string[] {
     throw new RangeError(`${option}: expected some of ${known.join(', ')}, got ${unknown.join(', ')}`);
   }
   return names;
-}
-
-function prepareData(set: string): void {
-  if (existsSync(new URL(`./.data/${set}.json`, import.meta.url))) return;
-  const script = fileURLToPath(new URL('./data.ts', import.meta.url));
-  const { status } = spawnSync(process.execPath, [...process.execArgv, script, set], { stdio: 'inherit' });
-  if (status !== 0) throw new Error(`${set}: expected the data to be made, got exit code ${status}`);
 }
 
 await runIfStarted(import.meta.url, main);

@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isCached, K, type Passes, type Ready, type Request, type Way } from './contestants.js';
 import { envelope, speedAt, TARGETS } from './curve.js';
-import { fileSetName, readDataSet } from './data.js';
+import { prepareDataSets, readDataSet } from './data.js';
 import { figure, median, provenance, runIfStarted, table, writeJson } from './record.js';
 
 const ROUNDS = 9;
@@ -356,16 +356,6 @@ function progress(text: string): void {
 
 // ---- the command
 
-/** Makes the data of a set or file if they are not there; gives their name. */
-function prepareData(given: string): string {
-  const name = fileSetName(given) ?? given;
-  if (existsSync(new URL(`./.data/${name}.json`, import.meta.url))) return name;
-  const script = fileURLToPath(new URL('./data.ts', import.meta.url));
-  const { status } = spawnSync(process.execPath, [...process.execArgv, script, given], { stdio: 'inherit' });
-  if (status !== 0) throw new Error(`${given}: expected the data to be made, got exit code ${status}`);
-  return name;
-}
-
 /** The peers that can take part; builds an index that is missing, which takes minutes. */
 function preparePeers(peers: string[], set: string): string[] {
   const folder = new URL('./peers/', import.meta.url);
@@ -394,12 +384,6 @@ async function main(argv: string[]): Promise<void> {
     options: { peers: { type: 'string', default: 'all' }, json: { type: 'string' } },
   });
   const sets = positionals.length > 0 ? positionals : ['words', 'mnist', 'gaussian'];
-  const unknown = sets.filter((set) => !SETS.includes(set) && !fileSetName(set));
-  if (unknown.length > 0) {
-    throw new RangeError(
-      `data set: expected some of ${SETS.join(', ')} or .hdf5 files, got ${unknown.join(', ')}`,
-    );
-  }
   if (!['none', 'node', 'wasm', 'all'].includes(values.peers)) {
     throw new RangeError(`--peers: expected none, node, wasm or all, got ${values.peers}`);
   }
@@ -408,8 +392,7 @@ async function main(argv: string[]): Promise<void> {
   console.log(`${about.machine}, Node ${about.node}, commit ${about.commit}, ${about.date}`);
   console.log(`one thread, queries per CPU second at recall@${K}; "x of y!" is a goal that was missed\n`);
   const results: (SetResult & typeof about)[] = [];
-  for (const given of sets) {
-    const set = prepareData(given);
+  for (const set of prepareDataSets('data set', sets, SETS)) {
     const { result, lines } = await measureSet(set, preparePeers(peers, set));
     console.log(lines);
     results.push({ ...about, ...result });

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import h5wasm from 'h5wasm/node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fileSetName, readDataSet } from '../bench/data.js';
+import type { PeersResult } from '../bench/peers.js';
 import { exactSearchBatch } from '../src/index.js';
 import { clumpedRows } from './data.js';
 
@@ -34,10 +35,13 @@ beforeAll(async () => {
 
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
+  const data = path.join(root, 'bench/.data');
   for (const name of names) {
-    for (const ending of ['json', 'base.f32', 'query.f32', 'truth.i32']) {
-      rmSync(path.join(root, 'bench/.data', `${name}-hdf5.${ending}`), { force: true });
-    }
+    for (const ending of ['json', 'base.f32', 'query.f32', 'truth.i32'])
+      rmSync(path.join(data, `${name}-hdf5.${ending}`), { force: true });
+    for (const peer of ['orthant', 'brute-force'])
+      for (const ending of ['json', 'index'])
+        rmSync(path.join(data, 'cache', `${peer}.${name}-hdf5.${ending}`), { force: true });
   }
 });
 
@@ -65,12 +69,29 @@ describe('a file of the ann-benchmarks', () => {
     expect(result.tuned.at(-1).recall).toBeGreaterThan(0.9);
   });
 
+  it('is measured by its path beside other packages too', () => {
+    const json = path.join(folder, 'peers.json');
+    const args = ['--import', 'tsx', 'bench/peers.ts', '--sets', files[0], '--json', json];
+    args.push('--peers', 'orthant,brute-force');
+    execFileSync(process.execPath, args, { cwd: root, stdio: 'pipe' });
+    const { peers } = JSON.parse(readFileSync(json, 'utf8')) as PeersResult;
+    expect(peers.map(({ peer, set, error }) => [peer, set, error])).toEqual([
+      ['orthant', `${names[0]}-hdf5`, undefined],
+      ['brute-force', `${names[0]}-hdf5`, undefined],
+    ]);
+    expect(peers[0]).toMatchObject({ n, d, metric: 'cosine' });
+    expect(peers[1].curve?.[0].recall).toBe(1);
+  });
+
   it('of another distance, or of another ending, is refused by name', () => {
     const run = (...args: string[]) =>
       spawnSync(process.execPath, ['--import', 'tsx', ...args], { cwd: root, encoding: 'utf8' });
     expect(run('bench/data.ts', files[2]).stderr).toContain(
       'expected the distance euclidean or angular, got hamming',
     );
-    expect(run('bench/search.ts', 'rows.csv').stderr).toMatch(/ or \.hdf5 files, got rows\.csv/);
+    for (const args of [['search'], ['joins'], ['living'], ['peers', '--sets']]) {
+      const { status, stderr } = run(`bench/${args[0]}.ts`, ...args.slice(1), 'rows.csv');
+      expect([status, stderr]).toEqual([2, expect.stringMatching(/ or \.hdf5 files, got rows\.csv/)]);
+    }
   });
 });
