@@ -26,6 +26,7 @@ export class TextBytes {
     return taken;
   }
 
+  /** Any text, as it is. */
   text(text: string): this {
     // At most three bytes for each of its 16-bit units.
     this.#makeRoom(3 * text.length);
