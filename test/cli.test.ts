@@ -455,6 +455,7 @@ describe('an index of a user', () => {
       1,
       expect.stringMatching(/^orthant: damaged\.orthant: snapshot: .*checksum/),
     ]);
+    expect(orthant('join queries.npy damaged.orthant -o none.tsv --threads 2').stderr).toBe(stderr);
   });
 });
 
@@ -497,6 +498,49 @@ describe('join, graph and duplicates', () => {
       /near\.ivecs: expected a name that ends in .tsv, .csv or .jsonl, since rows have any number of neighbors/,
     );
     expect(orthant('search whole.orthant queries.npy -k 3 --radius 1').status).toBe(2);
+  });
+
+  it('join finds only rows that a text names, or all others, whatever the right file is', async () => {
+    const names = Array.from({ length: 3000 }, (_, i) => `row ${i}, "ü"`);
+    await save('names.jsonl', base, DIMENSIONS, names);
+    const some = names.map((_, i) => i).filter((i) => i % 3 === 0 && i < 2500);
+    writeFileSync(path.join(folder, 'rows.txt'), `${some.join(' ')}\n`);
+    writeFileSync(path.join(folder, 'names.txt'), `${some.map((i) => names[i]).join('\n')}\n`);
+    const index = VectorIndex.load(new Uint8Array(readFileSync(path.join(folder, 'whole.orthant'))));
+    for (const [option, isOnly] of [
+      ['--only', true],
+      ['--exclude', false],
+    ] as const) {
+      const kept = new Set(some);
+      const filter = (row: number): boolean => kept.has(row) === isOnly;
+      const truth = lines(index.searchBatch(queries, { k: 3, exact: true, filter }), 3);
+      const named = truth.map(([query, id, distance]) => [query, names[Number(id)], distance]);
+      // Of the last part no row may be found.
+      const parts = ['--part-rows', '600', '--page-rows', '20'];
+      for (const [right, ids, more, wanted] of [
+        ['whole.orthant', 'rows.txt', ['--threads', '2'], truth],
+        ['base.npy', 'rows.txt', parts, truth],
+        ['names.jsonl', 'names.txt', [...parts, '--id-field', 'id'], named],
+      ] as const) {
+        const files = ['queries.npy', right, '-o', 'some.tsv', option, ids];
+        output(['join', ...files, '-k', '3', '--exact', ...more, '-q']);
+        expect(parse(readFileSync(path.join(folder, 'some.tsv'), 'utf8'))).toEqual(wanted);
+      }
+    }
+    writeFileSync(path.join(folder, 'absent.txt'), '7\n3000\n');
+    for (const right of ['base.npy', 'whole.orthant', 'names.jsonl --id-field id']) {
+      const { status, stderr } = orthant(`join queries.npy ${right} -o none.tsv --only absent.txt -q`);
+      expect([status, stderr]).toEqual([
+        1,
+        expect.stringMatching(/absent\.txt: expected ids of .*, got "(3000|7)"/),
+      ]);
+    }
+    expect(readdirSync(folder).filter((name) => name.includes('none.tsv'))).toEqual([]);
+    const both = orthant('join queries.npy base.npy -o none.tsv --only rows.txt --exclude rows.txt');
+    expect([both.status, both.stderr]).toEqual([
+      2,
+      'orthant: join: expected either --only or --exclude, got both\n',
+    ]);
   });
 
   it('join goes on where it was killed, with the same answer', async () => {

@@ -25,11 +25,11 @@ interface SelfFlags extends Common, InputOptions {
 }
 
 /** An index of the rows of a file, or the one that a snapshot holds. */
-async function indexOf(
+async function indexOf<Seen = undefined>(
   file: string,
   flags: SelfFlags,
-  look: (index: AnyIndex) => void = () => {},
-): Promise<Opened> {
+  look?: (index: AnyIndex) => Seen,
+): Promise<Opened & { seen?: Seen }> {
   const threads = threadsFor(flags.threads);
   if (/\.orthant$/i.test(file)) {
     if (flags.metric !== undefined)
@@ -47,8 +47,8 @@ async function indexOf(
       meter.update(rows.size);
     }
     meter.stop();
-    look(rows);
-    const opened = await onThreads(rows, threads);
+    const seen = look?.(rows);
+    const opened = { ...(await onThreads(rows, threads)), seen };
     if (!flags.exact) await buildWithMeter(opened.index, {}, flags);
     return opened;
   } finally {
@@ -215,10 +215,8 @@ export function defineDuplicates(program: Command): void {
     .action(async (file: string, flags: DuplicatesFlags) => {
       if (flags.rest && flags.pairs)
         throw new UsageError('duplicates: expected either --rest or --pairs, got both');
-      let rows = new Uint32Array(0);
-      const opened = await indexOf(file, flags, (index) => {
-        if (flags.rest) rows = rowNumbers(index);
-      });
+      const opened = await indexOf(file, flags, flags.rest ? rowNumbers : undefined);
+      const rows = opened.seen ?? new Uint32Array(0);
       const work = async (): Promise<void> => {
         const to = flags.out === undefined ? undefined : await FileReplacement.create(flags.out);
         const sink = { finish: async () => to?.finish(), abandon: async () => to?.abandon() };

@@ -1,7 +1,10 @@
-import type { IdKind, VectorIndex } from '../index.js';
+import { type IdKind, IdSet, type VectorIndex } from '../index.js';
 import type { VectorPage } from '../node/index.js';
+import type { WorkerPool } from '../workers/index.js';
 import { readBytes } from './inputs.js';
 import type { Name } from './neighbors.js';
+import type { Command } from './packages.js';
+import { UsageError } from './terminal.js';
 
 /** An index with ids of any kind. */
 // biome-ignore lint/suspicious/noExplicitAny: a file tells the kind only when it is read
@@ -20,11 +23,17 @@ export function nameIn(index: AnyIndex): Name {
   return index.idKind === 'row' ? (row) => row : (row) => printed(index.idOf(row));
 }
 
-/** The same, also when the index is gone. */
-export function copiedNames(index: AnyIndex): Name {
-  if (index.idKind === 'row') return (row) => row;
+/** The same of a pool. */
+export async function namesOf(pool: WorkerPool<IdKind>): Promise<Name> {
+  if (pool.idKind === 'row') return (row) => row;
   const names: (string | number)[] = [];
-  for (const id of index.userIds()) names[index.rowOf(id) as number] = printed(id);
+  // A row that was removed has no id.
+  for (let [row, found] = [0, 0]; found < pool.size; row++) {
+    const id = await pool.idOf(row);
+    if (id === undefined) continue;
+    names[row] = printed(id);
+    found++;
+  }
   return (row) => names[row];
 }
 
@@ -51,6 +60,42 @@ export function rowsOf(index: AnyIndex, path: string): number[] {
 export function idsIn(kind: IdKind, path: string): string[] {
   const text = new TextDecoder().decode(readBytes(path));
   return text.split(kind === 'string' ? /\r?\n/ : /\s+/).filter((id) => id !== '');
+}
+
+/** Options of a command that finds some rows only. */
+export interface FilterOptions {
+  only?: string;
+  exclude?: string;
+}
+
+export function filterOptions(command: Command): Command {
+  return command
+    .option('--only <file>', 'find only rows whose ids are in this text, a line each')
+    .option('--exclude <file>', 'find no rows whose ids are in this text, a line each');
+}
+
+/** The file that names rows, and whether only those or all others are to be found. */
+export function filterFile(
+  command: string,
+  { only, exclude }: FilterOptions,
+): { path: string; isOnly: boolean } | undefined {
+  if (only !== undefined && exclude !== undefined) {
+    throw new UsageError(`${command}: expected either --only or --exclude, got both`);
+  }
+  const path = only ?? exclude;
+  return path === undefined ? undefined : { path, isOnly: only !== undefined };
+}
+
+/** The rows of an index that may be found. */
+export function filterOf(index: AnyIndex, { path, isOnly }: { path: string; isOnly: boolean }): IdSet {
+  const named = new IdSet(rowsOf(index, path));
+  if (isOnly) return named;
+  const others = new IdSet();
+  for (const id of index.userIds()) {
+    const row = index.rowOf(id) as number;
+    if (!named.has(row)) others.add(row);
+  }
+  return others;
 }
 
 /** Adds a page of a file to an index; what is wrong with it is told by its place in the file. */

@@ -75,9 +75,15 @@ export function loadIndex(path: string): AnyIndex {
     return loadFile(path, { as: VectorIndex });
   } catch (error) {
     if (error instanceof Error && 'syscall' in error) throw unreadable(path, error);
-    if (error instanceof Error) error.message = `${path}: ${error.message}`;
-    throw error;
+    throw inSnapshot(error, path);
   }
+}
+
+/** What is wrong with a snapshot, with its name. */
+export function inSnapshot(error: unknown, path: string): unknown {
+  const { code } = error as { code?: string };
+  if (error instanceof Error && code === 'ERR_SNAPSHOT') error.message = `${path}: ${error.message}`;
+  return error;
 }
 
 /** All bytes of a file, in memory that threads can share where that is asked for. */

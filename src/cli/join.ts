@@ -2,18 +2,28 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import path from 'node:path';
-import { type Metric, VectorIndex } from '../index.js';
+import { IdSet, type Metric, VectorIndex } from '../index.js';
 import type { VectorSource } from '../node/index.js';
 import { AnswerFile, AnswerReader, type Answers, merged } from './answers.js';
 import { buildWithMeter, type Common, metricOption } from './build.js';
+import {
+  type AnyIndex,
+  type FilterOptions,
+  filterFile,
+  filterOf,
+  filterOptions,
+  idOfKind,
+  idsIn,
+} from './ids.js';
 import { checkSame, type InputOptions, inputOptions, metricOf, openInput, saveIndex } from './inputs.js';
+import { NameFile } from './name-file.js';
 import { checkSink, type Name, openSink } from './neighbors.js';
 import type { Command } from './packages.js';
 import { filled, wantedNeighbors } from './search.js';
 import { type Answering, answered, type Opened, onThreads, openSnapshot, threadsFor } from './searchers.js';
 import { count, integer, Meter, number, print, say, UsageError, whileWriting } from './terminal.js';
 
-interface JoinFlags extends Common, InputOptions {
+interface JoinFlags extends Common, InputOptions, FilterOptions {
   out: string;
   k?: number;
   radius?: number;
@@ -32,12 +42,14 @@ const PART_BYTES = 2 ** 31;
 /** The share of the memory that such an index may take. */
 const PART_OF_MEMORY = 1 / 8;
 
-/** What is joined with: rows of a file, or an index that is there already. */
-type Right = { source: VectorSource } | Opened;
+/** What is joined with: rows of a file, of which some are named; or an index that is there already, and a filter of it. */
+type Right = { source: VectorSource; named?: number[]; isOnly?: boolean } | (Opened & { filter?: IdSet });
 
 /** Rows of the right file that are searched at a time: all, or some of them. */
 interface Part {
   index: Answering;
+  /** Rows that may be found, if not all. */
+  filter?: IdSet;
   /** Number of its first row in the right file. */
   first: number;
   /** Whether no other part follows; undefined while nobody knows. */
@@ -89,7 +101,7 @@ export function defineJoin(program: Command): void {
     )
     .option('--page-rows <rows>', 'left rows that are searched at a time', integer(1, 2 ** 20), 2048)
     .option('--checkpoint <seconds>', 'how often progress is kept', number(0), 10);
-  inputOptions(command)
+  inputOptions(filterOptions(command))
     .addHelpText('after', '\nExample:\n  $ orthant join orders.npy products.npy -k 3 -o matches.tsv')
     .action(async (left: string, right: string, flags: JoinFlags) => {
       const k = wantedNeighbors('join', flags);
@@ -140,9 +152,16 @@ class Join {
     const left = await openInput(leftPath, flags, 'test');
     let right: Right | undefined;
     try {
-      right = isSnapshot
-        ? await openSnapshot(rightPath, threadsFor(flags.threads))
-        : { source: await openInput(rightPath, flags) };
+      const file = filterFile('join', flags);
+      if (isSnapshot) {
+        const look = file && ((loaded: AnyIndex) => filterOf(loaded, file));
+        const { seen: filter, ...opened } = await openSnapshot(rightPath, threadsFor(flags.threads), look);
+        right = { ...opened, filter };
+      } else {
+        const source = await openInput(rightPath, flags);
+        right = { source };
+        if (file) right = { source, named: await rowsNamed(source, file.path), isOnly: file.isOnly };
+      }
       checkSame(left, 'index' in right ? right.index.dimensions : right.source.dimensions, rightPath);
       const join = new Join(left, right, [leftPath, rightPath], flags);
       join.prepareMs = performance.now() - started;
@@ -150,6 +169,7 @@ class Join {
     } catch (error) {
       await left.close();
       if (right && 'index' in right) right.index.dispose();
+      else await right?.source.close();
       throw error;
     }
   }
@@ -162,15 +182,16 @@ class Join {
     this.#folder = path.join(path.dirname(flags.out), `.${path.basename(flags.out)}.join`);
     const partBytes = Math.min(PART_BYTES, totalmem() * PART_OF_MEMORY);
     this.#partRows = flags.partRows ?? Math.max(1, Math.floor(partBytes / (5 * left.dimensions + 64)));
-    const { k, radius, recall, exact, seed, format, field, idField } = flags;
+    const { k, radius, recall, exact, only, exclude, seed, format, field, idField } = flags;
     const task = createHash('sha256')
       .update(
         JSON.stringify([
-          paths.map((file) => {
+          [...paths, ...[only, exclude].filter((file) => file !== undefined)].map((file) => {
             const name = existsSync(file) ? file : file.replace(/#[^#]*$/, '');
             const { size, mtimeMs } = statSync(name);
             return [path.resolve(file), size, mtimeMs];
           }),
+          [only !== undefined, exclude !== undefined],
           [this.#metric, k ?? null, radius ?? null, recall, exact === true, seed, this.#partRows],
           [format ?? '', field ?? '', idField ?? ''],
         ]),
@@ -225,7 +246,10 @@ class Join {
 
   /** The index of the part that is under way: from the folder, or built of its rows. */
   async #openPart(): Promise<Part | undefined> {
-    if ('index' in this.#right) return { index: this.#right.index, first: 0, isLast: true };
+    if ('index' in this.#right) {
+      const { index, filter } = this.#right;
+      return { index, filter, first: 0, isLast: true };
+    }
     const threads = threadsFor(this.#flags.threads);
     const { source } = this.#right;
     const perPart = this.#partRows;
@@ -233,7 +257,10 @@ class Join {
     if (source.rows !== undefined && first >= source.rows) return undefined;
     const isLast = source.rows === undefined ? undefined : first + perPart >= source.rows;
     const saved = this.#path(`part-${this.#state.part}.orthant`);
-    if (existsSync(saved)) return { ...(await openSnapshot(saved, threads)), first, isLast };
+    if (existsSync(saved)) {
+      const { index } = await openSnapshot(saved, threads);
+      return { index, filter: this.#filterOf(first, index.size), first, isLast };
+    }
     const rows = new VectorIndex({
       dimensions: source.dimensions,
       metric: this.#metric,
@@ -258,11 +285,23 @@ class Join {
       if (k !== undefined && k !== 10) await index.tune({ k });
       await saveIndex(index, saved);
     }
-    return { index, first, isLast: isLast ?? (size < perPart || undefined) };
+    const filter = this.#filterOf(first, size);
+    return { index, filter, first, isLast: isLast ?? (size < perPart || undefined) };
+  }
+
+  /** The rows of a part that may be found, by their places in it. */
+  #filterOf(first: number, size: number): IdSet | undefined {
+    const { named: rows, isOnly } = this.#right as { named?: number[]; isOnly?: boolean };
+    if (rows === undefined) return undefined;
+    const named = new IdSet(rows.map((row) => row - first).filter((row) => row >= 0 && row < size));
+    if (isOnly) return named;
+    const others = new IdSet();
+    for (let row = 0; row < size; row++) if (!named.has(row)) others.add(row);
+    return others;
   }
 
   /** Lets the left rows that are left meet a part, and keeps what they find; the last part's answers are those to write. */
-  async #searchPart({ index, first }: Part, output?: Output): Promise<void> {
+  async #searchPart({ index, filter, first }: Part, output?: Output): Promise<void> {
     const { k, radius, recall, exact, checkpoint, pageRows } = this.#flags;
     const { part, rows: from } = this.#state;
     const meter = new Meter(`join part ${part + 1}`, this.#left.rows ?? this.#state.all ?? undefined, {
@@ -281,7 +320,7 @@ class Join {
     };
     try {
       if (output && from > 0) await this.#replay(output, part, from);
-      const question = { k, radius, recall, exact };
+      const question = { k, radius, recall, exact, filter };
       for await (const { page, result } of answered(index, this.#left, { from, pageRows }, question)) {
         const all = before === undefined ? result : merged(before.read(page.rows), result, first, k);
         answers.append(all);
@@ -325,25 +364,29 @@ class Join {
 
   /** Opens the output, which takes its place when `work` is done. */
   async #write(work: (output: Output) => Promise<void>): Promise<void> {
-    const nameOf = await this.#rightNames();
-    const sink = await openSink(this.#flags.out, this.#flags.k, {});
-    const output: Output = {
-      write: (answers, { first, ids }) => {
-        this.rows += answers.offsets.length - 1;
-        this.pairs += answers.ids.length;
-        return sink.write(answers, (row) => ids?.[row] ?? first + row, nameOf);
-      },
-    };
-    await filled(sink, () => work(output));
+    const names = await this.#rightNames();
+    try {
+      const sink = await openSink(this.#flags.out, this.#flags.k, {});
+      const output: Output = {
+        write: (answers, { first, ids }) => {
+          this.rows += answers.offsets.length - 1;
+          this.pairs += answers.ids.length;
+          return sink.write(answers, (row) => ids?.[row] ?? first + row, names.of(answers.ids));
+        },
+      };
+      await filled(sink, () => work(output));
+    } finally {
+      names.close();
+    }
   }
 
-  /** What the rows of the right file are called. */
-  async #rightNames(): Promise<Name> {
-    if ('index' in this.#right) return this.#right.name;
-    if (!this.#right.source.hasIds) return (id) => id;
-    const ids: string[] = [];
-    for await (const page of this.#right.source.pages()) for (const id of page.ids ?? []) ids.push(id);
-    return (id) => ids[id];
+  /** What the rows of the right file are called: its ids wait in a file, however many they are. */
+  async #rightNames(): Promise<{ of(rows: Uint32Array): Name; close(): void }> {
+    const right = this.#right;
+    if ('source' in right && right.source.hasIds)
+      return NameFile.write(this.#path('ids'), right.source.pages());
+    const name: Name = 'index' in right ? right.name : (row) => row;
+    return { of: () => name, close: () => {} };
   }
 
   #path(name: string): string {
@@ -382,6 +425,32 @@ interface LeftPage {
 /** Where final answers go. */
 interface Output {
   write(answers: Answers, page: Pick<LeftPage, 'first' | 'ids'>): Promise<void>;
+}
+
+/** The rows of a file that a text names, by their ids where it has such, else by their numbers. */
+async function rowsNamed(source: VectorSource, path: string): Promise<number[]> {
+  const ids = idsIn(source.hasIds ? 'string' : 'row', path);
+  const refused = (id: string): Error =>
+    new Error(`${path}: expected ids of ${source.path}, got ${JSON.stringify(id)}`);
+  if (!source.hasIds) {
+    return ids.map((id) => {
+      const row = idOfKind('row', id) as number | undefined;
+      if (row === undefined || row >= (source.rows ?? Number.POSITIVE_INFINITY)) throw refused(id);
+      return row;
+    });
+  }
+  const left = new Set(ids);
+  const wanted = new Set(ids);
+  const rows: number[] = [];
+  for await (const page of source.pages()) {
+    page.ids?.forEach((id, i) => {
+      if (!wanted.has(id)) return;
+      rows.push(page.first + i);
+      left.delete(id);
+    });
+  }
+  for (const id of left) throw refused(id);
+  return rows;
 }
 
 async function* emptyPages(rows: number, pageRows: number): AsyncGenerator<LeftPage> {

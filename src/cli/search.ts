@@ -1,8 +1,8 @@
-import { exactSearchBatch, IdSet, type Metric } from '../index.js';
+import { exactSearchBatch, type Metric } from '../index.js';
 import { createVectors, formatOf, type VectorPage, type VectorSource } from '../node/index.js';
 import { type Answers, merged, noAnswers, packed } from './answers.js';
 import { type Common, metricOption } from './build.js';
-import { type AnyIndex, inFile, rowsOf } from './ids.js';
+import { type AnyIndex, type FilterOptions, filterFile, filterOf, filterOptions, inFile } from './ids.js';
 import { checkSame, type InputOptions, inputOptions, metricOf, openInput } from './inputs.js';
 import { checkSink, type Name, type NeighborSink, openSink } from './neighbors.js';
 import type { Command } from './packages.js';
@@ -12,15 +12,13 @@ import { integer, Meter, number, say, UsageError, whileWriting } from './termina
 /** Queries of a page: an answer in a second or so, however slow the index. */
 const QUERY_ROWS = 1024;
 
-interface SearchFlags extends Common, InputOptions {
+interface SearchFlags extends Common, InputOptions, FilterOptions {
   k?: number;
   radius?: number;
   recall: number;
   exact?: boolean;
   out?: string;
   threads?: number;
-  only?: string;
-  exclude?: string;
 }
 
 export function defineSearch(program: Command): void {
@@ -42,23 +40,20 @@ export function defineSearch(program: Command): void {
     )
     .option('--recall <recall>', 'share of the true neighbors that should be found', number(0, 1), 0.95)
     .option('--exact', 'compare every row')
-    .option('--only <file>', 'find only rows whose ids are in this text, a line each')
-    .option('--exclude <file>', 'find no rows whose ids are in this text, a line each')
     .option('--threads <threads>', 'threads that search; default: one', integer(1, 256))
     .option('-o, --out <file>', 'a .tsv, .csv or .jsonl file, or a matrix of ids: .ivecs, .ibin');
-  inputOptions(command)
+  inputOptions(filterOptions(command))
     .addHelpText('after', '\nExample:\n  $ orthant search base.orthant queries.npy -k 5 --recall 0.99')
     .action(async (path: string, queries: string, flags: SearchFlags) => {
       const k = wantedNeighbors('search', flags);
       if (flags.out !== undefined) checkSink(flags.out, k);
       const source = await openInput(queries, flags, 'test');
       try {
-        let filter: IdSet | undefined;
-        const { index, name } = await openSnapshot(path, flags.threads ?? 1, (loaded) => {
-          checkSame(source, loaded.dimensions, path);
-          filter = filterOf(loaded, flags);
-        });
+        const named = filterFile('search', flags);
+        const look = named && ((loaded: AnyIndex) => filterOf(loaded, named));
+        const { index, name, seen: filter } = await openSnapshot(path, flags.threads ?? 1, look);
         await whileWriting(async () => {
+          checkSame(source, index.dimensions, path);
           const sink = await openSink(flags.out, k, flags);
           await filled(sink, async () => {
             const meter = new Meter('search', source.rows, flags);
@@ -90,23 +85,6 @@ export function wantedNeighbors(
   if (radius === undefined) return k ?? 10;
   if (k === undefined) return undefined;
   throw new UsageError(`${command}: expected either -k or --radius, got both`);
-}
-
-/** The rows that may be found, where the user has named ids that alone may, or may not. */
-function filterOf(index: AnyIndex, { only, exclude }: SearchFlags): IdSet | undefined {
-  if (only !== undefined && exclude !== undefined) {
-    throw new UsageError('search: expected either --only or --exclude, got both');
-  }
-  const file = only ?? exclude;
-  if (file === undefined) return undefined;
-  const named = new IdSet(rowsOf(index, file));
-  if (only !== undefined) return named;
-  const others = new IdSet();
-  for (const id of index.userIds()) {
-    const row = index.rowOf(id) as number;
-    if (!named.has(row)) others.add(row);
-  }
-  return others;
 }
 
 /** Finishes a sink, or leaves no trace of it. */

@@ -1,10 +1,10 @@
 import { availableParallelism } from 'node:os';
-import type { IdSet } from '../index.js';
+import { type IdKind, type IdSet, VectorIndex } from '../index.js';
 import type { VectorPage, VectorSource } from '../node/index.js';
 import { inOrder, WorkerPool } from '../workers/index.js';
 import { type Answers, packed } from './answers.js';
-import { type AnyIndex, copiedNames, inFile, nameIn } from './ids.js';
-import { loadIndex, readBytes } from './inputs.js';
+import { type AnyIndex, inFile, nameIn, namesOf } from './ids.js';
+import { inSnapshot, loadIndex, readBytes } from './inputs.js';
 import type { Name } from './neighbors.js';
 
 /** An index on this thread, or one in a memory that several threads share: both answer the same calls. */
@@ -27,25 +27,45 @@ export function threadsFor(wanted: number | undefined): number {
 /** The index itself for one thread; else threads that answer, and the index is gone. */
 export async function onThreads(index: AnyIndex, threads: number): Promise<Opened> {
   if (threads <= 1) return { index, name: nameIn(index) };
-  const name = copiedNames(index);
   const bytes = sharedBytes(index);
   index.dispose();
-  return { index: await WorkerPool.load(bytes, { threads }), name };
+  return openPool(bytes, threads);
 }
 
-/** A snapshot on one thread or on several; `look` sees it before it may be out of reach. */
-export async function openSnapshot(
+/**
+ * A snapshot on one thread or on several; `seen` is what `look` saw in it, which with several threads needs an index of its own
+ * for a while.
+ */
+export async function openSnapshot<Seen = undefined>(
   path: string,
   threads: number,
-  look?: (index: AnyIndex) => void,
-): Promise<Opened> {
-  const index = loadIndex(path);
-  look?.(index);
-  if (threads <= 1) return { index, name: nameIn(index) };
-  // It is gone before the threads take room for theirs.
-  const name = copiedNames(index);
-  index.dispose();
-  return { index: await WorkerPool.load(readBytes(path, true), { threads }), name };
+  look?: (index: AnyIndex) => Seen,
+): Promise<Opened & { seen?: Seen }> {
+  if (threads <= 1) {
+    const index = loadIndex(path);
+    return { index, name: nameIn(index), seen: look?.(index) };
+  }
+  const bytes = readBytes(path, true);
+  try {
+    const seen = look && seenIn(VectorIndex.load<IdKind>(bytes), look);
+    return { ...(await openPool(bytes, threads)), seen };
+  } catch (error) {
+    throw inSnapshot(error, path);
+  }
+}
+
+/** What there is to see in an index, which is gone before threads take room for theirs. */
+function seenIn<Seen>(index: AnyIndex, look: (index: AnyIndex) => Seen): Seen {
+  try {
+    return look(index);
+  } finally {
+    index.dispose();
+  }
+}
+
+async function openPool(bytes: Uint8Array, threads: number): Promise<Opened> {
+  const pool = await WorkerPool.load<IdKind>(bytes, { threads });
+  return { index: pool as WorkerPool, name: await namesOf(pool) };
 }
 
 /** The snapshot in memory that a thread reads without a copy. */
