@@ -8,33 +8,9 @@
  * `buildNotebook` and `searchNotebook` at the end are the opposite on purpose: notebook 001 as it is written.
  */
 
-/** out[r] = |rows[r] - query|²; rows: count × d, row-major. */
-export function squaredL2(query: Float32Array, rows: Float32Array, count: number, out: Float32Array): void {
-  const d = query.length;
-  const whole = d & ~3;
-  for (let r = 0, at = 0; r < count; r++, at += d) {
-    let a = 0;
-    let b = 0;
-    let c = 0;
-    let e = 0;
-    let j = 0;
-    for (; j < whole; j += 4) {
-      const p = rows[at + j] - query[j];
-      const q = rows[at + j + 1] - query[j + 1];
-      const s = rows[at + j + 2] - query[j + 2];
-      const t = rows[at + j + 3] - query[j + 3];
-      a += p * p;
-      b += q * q;
-      c += s * s;
-      e += t * t;
-    }
-    for (; j < d; j++) {
-      const p = rows[at + j] - query[j];
-      a += p * p;
-    }
-    out[r] = a + b + (c + e);
-  }
-}
+import { Nearest, squaredL2 } from '../src/cli/pure-javascript.js';
+
+export { Nearest, squaredL2 };
 
 /** out[i] = |rows[ids[i]] - query|² */
 export function squaredL2Gathered(
@@ -180,54 +156,6 @@ export function hamming128(query: Uint32Array, codes: Uint32Array, count: number
     c = (c & 0x33333333) + ((c >>> 2) & 0x33333333) + (e & 0x33333333) + ((e >>> 2) & 0x33333333);
     const bytes = (a & 0x0f0f0f0f) + ((a >>> 4) & 0x0f0f0f0f) + (c & 0x0f0f0f0f) + ((c >>> 4) & 0x0f0f0f0f);
     out[r] = Math.imul(bytes, 0x01010101) >>> 24;
-  }
-}
-
-/** The k nearest that were seen so far, nearest first; equal distances by lower id. */
-export class Nearest {
-  readonly ids: Uint32Array;
-  readonly distances: Float32Array;
-  /** How many of both are filled. */
-  count = 0;
-
-  constructor(k: number) {
-    this.ids = new Uint32Array(k);
-    this.distances = new Float32Array(k);
-  }
-
-  /** Starts anew with `count` rows, of which row i has the squared distance `squared[i]` and the id `ids[i]`, or i without `ids`. */
-  rank(squared: Float32Array, count: number, ids?: Uint32Array): void {
-    const { distances } = this;
-    const last = distances.length - 1;
-    this.count = 0;
-    let worst = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < count; i++) {
-      const distance = squared[i];
-      // Nearly every row leaves here, with one comparison.
-      if (distance > worst) continue;
-      this.insert(distance, ids === undefined ? i : ids[i]);
-      if (this.count > last) worst = distances[last];
-    }
-    for (let i = 0; i < this.count; i++) distances[i] = Math.sqrt(distances[i]);
-  }
-
-  private insert(distance: number, id: number): void {
-    const { ids, distances } = this;
-    let at = this.count;
-    if (at === distances.length) {
-      at--;
-      if (distance === distances[at] && id > ids[at]) return;
-    } else {
-      this.count++;
-    }
-    for (; at > 0; at--) {
-      const before = distances[at - 1];
-      if (before < distance || (before === distance && ids[at - 1] < id)) break;
-      distances[at] = before;
-      ids[at] = ids[at - 1];
-    }
-    distances[at] = distance;
-    ids[at] = id;
   }
 }
 

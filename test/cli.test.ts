@@ -661,6 +661,7 @@ describe('eval', () => {
     ]);
     expect(methods[0].recall).toBeGreaterThan(0.85);
     expect(methods[1].recall).toBe(1);
+    expect(methods[2].recall).toBeGreaterThan(0.99);
   });
 });
 
