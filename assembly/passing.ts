@@ -8,14 +8,14 @@
 // near ones away, which no fixed number of cells would.
 
 import { rankCells } from './assign';
-import { dot, dotOf4, squaredL2Of4 } from './distance';
+import { dot } from './distance';
 import { FACTOR_BYTES } from './encode';
 import { outside } from './fill';
 import { get, getFloat, Plan, put, putFloat } from './plan';
-import { int8ScoresOf4, widenQuery } from './quantize';
+import { widenQuery } from './quantize';
 import { drain, fillHeap, offer } from './rank';
 import { BATCH, bounds, takeOut, WAITING_BYTES } from './scan';
-import { GROUP_SPARE, prepare, rankRowsAt, settle, SPARE, startScan } from './search';
+import { GROUP_SPARE, prepare, rankRowsAt, scoresOf4, settle, SPARE, startScan } from './search';
 
 const NO_ROW: u32 = 0xffffffff;
 /** Rows that are ranked together at most. */
@@ -270,13 +270,7 @@ function collectPending(plan: usize): void {
   for (let i = count; i < ((count + 3) & ~3); i++) store<u32>(positions + ((<usize>i) << 2), load<u32>(positions));
   for (let i: u32 = 0; i < count; i += 4) {
     const s = positions + ((<usize>i) << 2);
-    const p0 = rows + <usize>load<u32>(s) * rowBytes;
-    const p1 = rows + <usize>load<u32>(s, 4) * rowBytes;
-    const p2 = rows + <usize>load<u32>(s, 8) * rowBytes;
-    const p3 = rows + <usize>load<u32>(s, 12) * rowBytes;
-    if (int8) int8ScoresOf4(plan, p0, p1, p2, p3, out);
-    else if (byDot) v128.store(out, f32x4.neg(dotOf4(query, p0, p1, p2, p3, bytes)));
-    else v128.store(out, squaredL2Of4(query, p0, p1, p2, p3, bytes));
+    scoresOf4(plan, s, rows, rowBytes, query, bytes, int8, byDot, out);
     for (let j: u32 = 0, n = min<u32>(4, count - i); j < n; j++) {
       const score = load<f32>(out + ((<usize>j) << 2));
       if (!(score <= limit)) continue;

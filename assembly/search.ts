@@ -15,6 +15,32 @@ export const SPARE: u32 = 6;
 export const GROUP_SPARE: u32 = 8;
 
 /**
+ * Exact scores of the rows at four positions, from u32[positions] on, into f32[out]; lower is nearer. All that is the same for
+ * every four rows comes from the caller, who reads it from the plan once.
+ */
+// @ts-ignore: decorator
+@inline
+export function scoresOf4(
+  plan: usize,
+  positions: usize,
+  rows: usize,
+  rowBytes: usize,
+  query: usize,
+  bytes: usize,
+  int8: bool,
+  byDot: bool,
+  out: usize,
+): void {
+  const p0 = rows + <usize>load<u32>(positions) * rowBytes;
+  const p1 = rows + <usize>load<u32>(positions, 4) * rowBytes;
+  const p2 = rows + <usize>load<u32>(positions, 8) * rowBytes;
+  const p3 = rows + <usize>load<u32>(positions, 12) * rowBytes;
+  if (int8) int8ScoresOf4(plan, p0, p1, p2, p3, out);
+  else if (byDot) v128.store(out, f32x4.neg(dotOf4(query, p0, p1, p2, p3, bytes)));
+  else v128.store(out, squaredL2Of4(query, p0, p1, p2, p3, bytes));
+}
+
+/**
  * Ranks the rows at `count` positions exactly into Heap, four at a time.
  *
  * positions  u32 × count   read; up to three more are overwritten
@@ -41,13 +67,7 @@ export function rankRowsAt(plan: usize, positions: usize, count: u32): void {
   for (let i = count; i < ((count + 3) & ~3); i++) store<u32>(positions + ((<usize>i) << 2), load<u32>(positions));
   for (let i: u32 = 0; i < count; i += 4) {
     const s = positions + ((<usize>i) << 2);
-    const p0 = rows + <usize>load<u32>(s) * rowBytes;
-    const p1 = rows + <usize>load<u32>(s, 4) * rowBytes;
-    const p2 = rows + <usize>load<u32>(s, 8) * rowBytes;
-    const p3 = rows + <usize>load<u32>(s, 12) * rowBytes;
-    if (int8) int8ScoresOf4(plan, p0, p1, p2, p3, out);
-    else if (byDot) v128.store(out, f32x4.neg(dotOf4(query, p0, p1, p2, p3, bytes)));
-    else v128.store(out, squaredL2Of4(query, p0, p1, p2, p3, bytes));
+    scoresOf4(plan, s, rows, rowBytes, query, bytes, int8, byDot, out);
     for (let j: u32 = 0, n = min<u32>(4, count - i); j < n; j++) {
       const score = load<f32>(out + ((<usize>j) << 2));
       if (score > load<f32>(heap)) continue;
