@@ -209,6 +209,16 @@ interface Sample {
   measured: Map<string, Measured>;
 }
 
+/** True neighbors of rows by id: by exact searches, and by the wide bound of these cells' codes. */
+interface Known {
+  version: number;
+  k: number;
+  cells: number;
+  exact: Map<number, Uint32Array>;
+  wide: Map<number, Uint32Array>;
+  isTooNarrow?: boolean;
+}
+
 /** What a sample's queries did with some settings. */
 interface Measured {
   recalls: Float64Array;
@@ -221,7 +231,7 @@ export class Tuner {
   #engine: Tunable;
   #tuned: Map<number, TunedSetting[]> = new Map();
   #random: () => RandomIntegers;
-  #known = { version: -1, k: 0, truth: new Map<number, Uint32Array>() };
+  #known: Known | undefined;
   /** What was asked for last, and what it was given. */
   #last: { k: number; recall: number; settings: Settings | null } | undefined;
   /** Queries that the work under way has run, and about how many it will. */
@@ -453,10 +463,11 @@ export class Tuner {
   ): Generator<Progress, Uint32Array> {
     const engine = this.#engine;
     const width = own ? k + 1 : k;
-    const all =
-      exact || this.#isTruthCheap(queries.length) || (yield* this.#isBoundTooNarrow(queries, width));
+    const before: Known = own ? this.#knownOf(k) : this.#nothingKnown(k);
+    let all = exact || this.#isTruthCheap(queries.length);
+    if (!all) all = before.isTooNarrow ??= yield* this.#isBoundTooNarrow(queries, width);
     const truth = new Uint32Array(queries.length * k).fill(NO_ROW);
-    const known: ReadonlyMap<number, Uint32Array> = own && all ? this.#knownOf(k) : new Map();
+    const known = all ? before.exact : before.wide;
     const unknown = queries.map((_, i) => i).filter((i) => !known.has(own?.[i] ?? NO_ROW));
     const asked = unknown.map((i) => queries[i]);
     const { ids } = yield* engine.runEach(asked, width, all ? null : TRUTH, () => this.#step());
@@ -466,10 +477,10 @@ export class Tuner {
         if (id !== own?.[i] && at < (i + 1) * k) truth[at++] = id;
       }
     }
-    for (const [i, id] of (own && all ? own : []).entries()) {
-      const before = known.get(id);
-      if (before) truth.set(before, i * k);
-      else this.#known.truth.set(id, truth.slice(i * k, (i + 1) * k));
+    for (const [i, id] of (own ?? []).entries()) {
+      const neighbors = known.get(id);
+      if (neighbors) truth.set(neighbors, i * k);
+      else known.set(id, truth.slice(i * k, (i + 1) * k));
     }
     return truth;
   }
@@ -483,12 +494,18 @@ export class Tuner {
     return sure.ids.some((id, at) => id !== wide.ids[at]);
   }
 
-  /** True neighbors that are known already: the looks of a build and its tuning ask for those of the same rows. */
-  #knownOf(k: number): Map<number, Uint32Array> {
-    const { version } = this.#engine;
-    if (this.#known.version !== version || this.#known.k !== k)
-      this.#known = { version, k, truth: new Map() };
-    return this.#known.truth;
+  /** What is known already: the looks of a build and its tuning ask for the neighbors of the same rows. */
+  #knownOf(k: number): Known {
+    const { version, cells } = this.#engine;
+    if (this.#known?.version !== version || this.#known.k !== k) this.#known = this.#nothingKnown(k);
+    else if (this.#known.cells !== cells)
+      this.#known = { ...this.#nothingKnown(k), exact: this.#known.exact };
+    return this.#known;
+  }
+
+  #nothingKnown(k: number): Known {
+    const { version, cells } = this.#engine;
+    return { version, k, cells, exact: new Map(), wide: new Map() };
   }
 
   /** The first k of each row of a table of neighbors, rows removed since left out. */
