@@ -53,7 +53,7 @@ export function rankCells(plan: usize, rotated: usize, want: u32, spare: u32, gr
   if (cells <= FEW || take >= cells) {
     for (; count < cells; count++) store<u32>(candidates + ((<usize>count) << 2), count);
   } else {
-    const room = take * 2 + 96;
+    const room: u32 = want == 1 ? 0 : take * 2 + 96;
     const blocks = get(plan, Plan.CentreBlocks);
     const blockBytes = ((<usize>dims) << 3) + FACTOR_BYTES;
     const groups = <u32>get(plan, Plan.Groups);

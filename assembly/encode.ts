@@ -36,6 +36,51 @@ export function clearBlock(block: usize, codeBytes: u32): void {
   }
 }
 
+// The code of a residual, a nibble every `step` bytes, and its factors `apart` bytes from each other.
+// @ts-ignore: decorator
+@inline
+function code(
+  rotated: usize,
+  centre: usize,
+  dims: u32,
+  byte: usize,
+  step: usize,
+  shift: u32,
+  fresh: bool,
+  factors: usize,
+  apart: usize,
+  offset: f32,
+): void {
+  const zero = f32x4.splat(0);
+  let norm = zero;
+  let length = zero;
+  let along = zero;
+  const bytes = (<usize>dims) << 2;
+  for (let i: usize = 0; i < bytes; i += 16) {
+    const c = v128.load(centre + i);
+    const r = f32x4.sub(v128.load(rotated + i), c);
+    const bits = f32x4.ge(r, zero);
+    norm = f32x4.add(norm, f32x4.mul(r, r));
+    length = f32x4.add(length, f32x4.abs(r));
+    along = f32x4.add(along, v128.bitselect(c, f32x4.neg(c), bits));
+    const nibble = i32x4.bitmask(bits) << shift;
+    store<u8>(byte, fresh ? nibble : load<u8>(byte) | nibble);
+    byte += step;
+  }
+  const squared = sum(norm);
+  const l1 = sum(length);
+  const ratio: f32 = l1 > 0 ? squared / l1 : 0;
+  store<f32>(factors, squared + 2 * ratio * sum(along) + offset);
+  store<f32>(factors + apart, -4 * ratio);
+}
+
+// Where the code of a slot begins.
+// @ts-ignore: decorator
+@inline
+function codeOf(block: usize, slot: u32, wide: bool): usize {
+  return block + <usize>((slot & 7) * 2 + ((slot >> 3) & 1)) + (wide ? <usize>(slot & 16) : 0);
+}
+
 /**
  * Writes one row into an empty slot of a block.
  *
@@ -55,30 +100,41 @@ export function encode(
   row: u32,
   offset: f32,
 ): void {
-  const zero = f32x4.splat(0);
-  let norm = zero;
-  let length = zero;
-  let along = zero;
   const step: usize = wide ? 32 : 16;
-  const shift: u32 = wide || slot < 16 ? 0 : 4;
-  let byte = block + <usize>((slot & 7) * 2 + ((slot >> 3) & 1)) + (wide ? <usize>(slot & 16) : 0);
-  const bytes = (<usize>dims) << 2;
-  for (let i: usize = 0; i < bytes; i += 16) {
-    const c = v128.load(centre + i);
-    const r = f32x4.sub(v128.load(rotated + i), c);
-    const bits = f32x4.ge(r, zero);
-    norm = f32x4.add(norm, f32x4.mul(r, r));
-    length = f32x4.add(length, f32x4.abs(r));
-    along = f32x4.add(along, v128.bitselect(c, f32x4.neg(c), bits));
-    store<u8>(byte, load<u8>(byte) | (i32x4.bitmask(bits) << shift));
-    byte += step;
-  }
-  const squared = sum(norm);
-  const l1 = sum(length);
-  const ratio: f32 = l1 > 0 ? squared / l1 : 0;
   const factors = block + (((<usize>dims) >> 2) * step) + ((<usize>slot) << 2);
-  store<f32>(factors, squared + 2 * ratio * sum(along) + offset);
-  store<f32>(factors, -4 * ratio, 128);
+  const shift: u32 = wide || slot < 16 ? 0 : 4;
+  code(rotated, centre, dims, codeOf(block, slot, wide != 0), step, shift, false, factors, 128, offset);
+  store<u32>(factors, row, 256);
+}
+
+/** Bytes of a row's code while it has no slot yet: a nibble a byte, then, aligned, add and mul. */
+// @ts-ignore: decorator
+@inline
+export function looseBytes(dims: u32): usize {
+  return looseFactors(dims) + 8;
+}
+
+// @ts-ignore: decorator
+@inline
+function looseFactors(dims: u32): usize {
+  return (<usize>(dims >> 2) + 3) & ~3;
+}
+
+/** Writes the code of one row for `slotIn`: what `encode` would write into a slot. */
+export function encodeLoose(rotated: usize, centre: usize, dims: u32, loose: usize, offset: f32): void {
+  code(rotated, centre, dims, loose, 1, 0, true, loose + looseFactors(dims), 4, offset);
+}
+
+/** Puts the code of one row, as encodeLoose wrote it, into an empty slot of a block. */
+export function slotIn(loose: usize, dims: u32, block: usize, slot: u32, row: u32): void {
+  const shift: u32 = slot < 16 ? 0 : 4;
+  const end = loose + <usize>(dims >> 2);
+  const from = loose + looseFactors(dims);
+  let byte = codeOf(block, slot, false);
+  for (; loose < end; loose++, byte += 16) store<u8>(byte, load<u8>(byte) | <u8>(<u32>load<u8>(loose) << shift));
+  const factors = block + ((<usize>dims) << 2) + ((<usize>slot) << 2);
+  store<f32>(factors, load<f32>(from));
+  store<f32>(factors, load<f32>(from, 4), 128);
   store<u32>(factors, row, 256);
 }
 

@@ -5,7 +5,7 @@ export { firstUnfit } from './check';
 export { checksum, fillChecksumTable } from './checksum';
 export { dot, inverseLengths, padRows, squaredL2, squaredNorms } from './distance';
 export { clearBlock, clearSlot, encode } from './encode';
-export { extendRows, fillRecords, fillSlots, permuteRows, scaleRows } from './fill';
+export { encodeRows, extendRows, fillEncoded, fillRecords, fillSlots, permuteRows, scaleRows } from './fill';
 export { collectPassing, countPassing, rankPassing, scanWithin, searchPassing, sortFound, startWithin } from './passing';
 export { Plan } from './plan';
 export { margins, packPlanes } from './project';

@@ -1,6 +1,6 @@
 // Rows → slots of blocks and records of the second stage: transform, then encode.
 
-import { encode, FACTOR_BYTES } from './encode';
+import { encode, encodeLoose, FACTOR_BYTES, looseBytes, slotIn } from './encode';
 import { addProduct, addSquare, sum } from './lanes';
 import { get, getFloat, Plan } from './plan';
 import { refineRows } from './refine';
@@ -73,6 +73,54 @@ export function fillSlots(
       encode(rotated, centre, dims, block, slot & 31, 0, position + i + j, offset);
     }
     rows += rowBytes << 5;
+  }
+}
+
+/**
+ * Writes the codes of consecutive rows whose cells are known but not yet their slots, so that rows need not be
+ * transformed a second time when they have been counted (a sixth of a build of 784 floats a row).
+ *
+ * rows     f32 × count × Stride   read
+ * rotated  f32 × count × Dims     read
+ * cells    u32 × count            read
+ * loose    count × looseBytes        written
+ */
+export function encodeRows(plan: usize, rows: usize, rotated: usize, count: u32, cells: usize, loose: usize): void {
+  const dims = <u32>get(plan, Plan.Dims);
+  const rowBytes = get(plan, Plan.Stride) << 2;
+  const bytes = (<usize>dims) << 2;
+  const centres = get(plan, Plan.Centres);
+  for (let i: u32 = 0; i < count; i++) {
+    const centre = centres + <usize>load<u32>(cells) * bytes;
+    encodeLoose(rotated, centre, dims, loose, lacking(plan, rows, rotated));
+    rows += rowBytes;
+    rotated += bytes;
+    cells += 4;
+    loose += looseBytes(dims);
+  }
+}
+
+/**
+ * Puts codes of encodeRows into consecutive slots of one cell's run; the slots must be empty.
+ *
+ * loose       codes of all rows, by the place they were encoded in   read
+ * places      u32 × count, of the rows that are at positions position, position + 1, … now   read
+ * firstBlock  address of the run; slot counts from there
+ */
+export function fillEncoded(
+  plan: usize,
+  loose: usize,
+  places: usize,
+  position: u32,
+  count: u32,
+  firstBlock: usize,
+  slot: u32,
+): void {
+  const dims = <u32>get(plan, Plan.Dims);
+  const blockBytes = ((<usize>dims) << 2) + FACTOR_BYTES;
+  for (let i: u32 = 0; i < count; i++, slot++, places += 4) {
+    const block = firstBlock + <usize>(slot >> 5) * blockBytes;
+    slotIn(loose + <usize>load<u32>(places) * looseBytes(dims), dims, block, slot & 31, position + i);
   }
 }
 

@@ -6,7 +6,7 @@ export { firstUnfit } from './check';
 export { checksum, fillChecksumTable } from './checksum';
 export { dot, dotGathered, inverseLengths, padRows, squaredL2, squaredL2Gathered, squaredNorms } from './distance';
 export { clearBlock, clearSlot, encode } from './encode';
-export { extendRows, fillRecords, fillSlots, permuteRows, scaleRows } from './fill';
+export { encodeRows, extendRows, fillEncoded, fillRecords, fillSlots, permuteRows, scaleRows } from './fill';
 export { hamming, hammingGathered } from './hamming';
 export { jaccardGathered } from './jaccard';
 export { bandKeys, minHash } from './minhash';

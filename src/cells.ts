@@ -33,7 +33,7 @@ const ASSIGN_SPARE = 6;
 const ASSIGN_GROUP_SPARE = 8;
 /** Rows that are assigned both ways before centres are ranked through groups, and how much farther cells may be then. */
 const GROUP_TRIALS = 200;
-const GROUP_LOSS = 1.002;
+const GROUP_LOSS = 1.005;
 
 type GroupJob = Extract<Job, { kind: 'group' }>;
 
@@ -251,24 +251,42 @@ export class Cells {
   /** Encodes consecutive rows (floats at an address), the first at `position`, behind the rows that a cell has. */
   append(cell: number, floats: number, position: number, rows: number): void {
     const plan = this.#plan;
+    if (plan.ptr('slots')) plan.reserve('slots', (position + rows) * 4);
+    this.#extend(cell, rows, (run, used) => {
+      const centre = plan.ptr('centres') + cell * this.dims * 4;
+      plan.kernels.fillSlots(plan.address, floats, position, rows, centre, run, used, plan.ptr('chunk'));
+    });
+  }
+
+  /** Bytes of the code of a row that has no slot yet. */
+  get looseBytes(): number {
+    return Math.ceil(this.dims / 16) * 4 + 8;
+  }
+
+  /** Writes the codes of rows whose cells stand at an address, for `place`. */
+  encode(floats: number, rotated: number, rows: number, cells: number, loose: number): void {
+    this.#plan.kernels.encodeRows(this.#plan.address, floats, rotated, rows, cells, loose);
+  }
+
+  /** Puts codes that `encode` wrote behind the rows that a cell has; `places` are the rows' places among them. */
+  place(cell: number, loose: number, places: number, position: number, rows: number): void {
+    const plan = this.#plan;
+    this.#extend(cell, rows, (run, used) => {
+      plan.kernels.fillEncoded(plan.address, loose, places, position, rows, run, used);
+    });
+  }
+
+  /** Lets `write` fill so many slots behind those that a cell uses. */
+  #extend(cell: number, rows: number, write: (run: number, used: number) => void): void {
+    const plan = this.#plan;
     let entry = (plan.ptr('directory') >>> 2) + cell * 4;
     const used = plan.memory.u32[entry + 1];
-    if (plan.ptr('slots')) plan.reserve('slots', (position + rows) * 4);
     this.#makeRoom(cell, used + rows);
-    const { memory, kernels } = plan;
+    const { u32 } = plan.memory;
     entry = (plan.ptr('directory') >>> 2) + cell * 4;
-    kernels.fillSlots(
-      plan.address,
-      floats,
-      position,
-      rows,
-      plan.ptr('centres') + cell * this.dims * 4,
-      plan.ptr('blocks') + memory.u32[entry] * this.blockBytes,
-      used,
-      plan.ptr('chunk'),
-    );
-    memory.u32[entry + 1] = used + rows;
-    memory.u32[entry + 3] += rows;
+    write(plan.ptr('blocks') + u32[entry] * this.blockBytes, used);
+    u32[entry + 1] = used + rows;
+    u32[entry + 3] += rows;
     this.#note(cell, used);
   }
 

@@ -79,6 +79,7 @@ const LASTING: readonly string[] = [
 ];
 
 type SearchJob = Extract<Job, { kind: 'search' }>;
+type EncodeJob = Extract<Job, { kind: 'encode' }>;
 
 /** Everything that an engine knows, for another thread to make one over the same memory. */
 export interface EngineState {
@@ -555,6 +556,8 @@ export class Engine implements Tunable {
     const dims = plan.get('Dims');
     const ids = this.ids();
     const assigned = new Uint32Array(this.rows.idCount); // by id
+    // The codes of rows in the order in which they were assigned, and where each row is among them.
+    let loose = 0;
     if (cells === 1) {
       this.#cells.reset();
     } else {
@@ -572,8 +575,9 @@ export class Engine implements Tunable {
 
       const nearest = plan.reserve('nearest cells', rows * 4);
       plan.reserve('cell distances', CHUNK_ROWS * 4);
-      yield* this.share({ kind: 'assign', nearest }, rows, (first, end) => {
-        this.#assign(nearest, first, end);
+      loose = this.#reserveLoose(rows);
+      yield* this.share({ kind: 'assign', nearest, loose }, rows, (first, end) => {
+        this.#assign(nearest, loose, first, end);
         return { phase: 'assign', done: end, total: rows };
       });
       scatter(plan.memory.u32, nearest >>> 2, plan.ptr('labels') >>> 2, rows, assigned);
@@ -598,10 +602,20 @@ export class Engine implements Tunable {
     for (let cell = 1; cell < cells; cell++) starts[cell] = starts[cell - 1] + sizes[cell - 1];
     const order = orderOf(assigned, ids, starts.slice());
     yield { phase: 'encode', done: 0, total: rows };
+    const places = loose ? plan.reserve('places', rows * 4) : 0;
+    if (loose) gather(plan.memory.u32, plan.ptr('positions') >>> 2, order, places >>> 2);
     yield* this.rows.reorder(order);
     this.#built = true;
     this.#settings = null;
-    this.#cells.layOut(sizes);
+    try {
+      this.#cells.layOut(sizes);
+    } catch (error) {
+      if (!loose || !isOutOfMemory(error)) throw error;
+      // Rather encoded from floats than not at all.
+      plan.release('loose codes');
+      loose = 0;
+      this.#cells.layOut(sizes);
+    }
     yield { phase: 'encode', done: 0, total: rows };
     if (cells === 1) {
       yield* this.#fill(0, 0, rows);
@@ -609,13 +623,14 @@ export class Engine implements Tunable {
       const table = plan.reserve('cells to fill', cells * 8);
       plan.memory.u32.set(starts, table >>> 2);
       plan.memory.u32.set(sizes, (table >>> 2) + cells);
-      const job: Job = { kind: 'encode', starts: table, sizes: table + cells * 4 };
+      const job: EncodeJob = { kind: 'encode', starts: table, sizes: table + cells * 4, loose, places };
       yield* this.share(job, cells, (first, end) => {
-        this.#fillCells(job.starts, job.sizes, first, end);
+        this.#fillCells(job, first, end);
         return { phase: 'encode', done: starts[end - 1] + sizes[end - 1], total: rows };
       });
       plan.release('cells to fill');
     }
+    for (const region of ['loose codes', 'places']) plan.release(region);
     this.rows.closeChunk();
   }
 
@@ -626,8 +641,8 @@ export class Engine implements Tunable {
     else if (job.kind === 'train')
       this.#cells.assignSample(job.sample, job.nearest, job.distances, first, end);
     else if (job.kind === 'group') this.#cells.assignCentres(job, first, end);
-    else if (job.kind === 'assign') this.#assign(job.nearest, first, end);
-    else if (job.kind === 'encode') this.#fillCells(job.starts, job.sizes, first, end);
+    else if (job.kind === 'assign') this.#assign(job.nearest, job.loose, first, end);
+    else if (job.kind === 'encode') this.#fillCells(job, first, end);
     else if (job.kind === 'refine') this.#fillRecords(first, end);
     else if (job.kind === 'search') for (let i = first; i < end; i++) this.#runOne(job, i);
   }
@@ -642,22 +657,40 @@ export class Engine implements Tunable {
     }
   }
 
-  /** Writes the nearest cell of the rows at some positions, u32 by position. */
-  #assign(nearest: number, first: number, end: number): void {
+  /** Room for the codes of rows that have no slot yet; 0 where there is none: they are encoded later, from their floats. */
+  #reserveLoose(rows: number): number {
+    try {
+      return this.plan.reserve('loose codes', rows * this.#cells.looseBytes);
+    } catch (error) {
+      if (!isOutOfMemory(error)) throw error;
+      return 0;
+    }
+  }
+
+  /** Writes the nearest cell of the rows at some positions, u32 by position, and their codes, if there is room for them. */
+  #assign(nearest: number, loose: number, first: number, end: number): void {
     const { plan } = this;
     const distances = plan.reserve('cell distances', CHUNK_ROWS * 4);
     for (let position = first; position < end; position += CHUNK_ROWS) {
       const count = Math.min(CHUNK_ROWS, end - position);
-      this.#space.transform(this.rows.floats(position, count), count, plan.ptr('chunk'));
-      this.#cells.assign(plan.ptr('chunk'), count, nearest + position * 4, distances);
+      const floats = this.rows.floats(position, count);
+      const rotated = plan.ptr('chunk');
+      this.#space.transform(floats, count, rotated);
+      const cells = nearest + position * 4;
+      this.#cells.assign(rotated, count, cells, distances);
+      if (loose) this.#cells.encode(floats, rotated, count, cells, loose + position * this.#cells.looseBytes);
     }
   }
 
-  /** Encodes the rows of some cells, whose first positions and sizes stand at two addresses. */
-  #fillCells(starts: number, sizes: number, first: number, end: number): void {
+  /** Fills cells, whose first positions and sizes stand at two addresses, with their rows' codes. */
+  #fillCells({ starts, sizes, loose, places }: EncodeJob, first: number, end: number): void {
     const { u32 } = this.plan.memory;
-    for (let cell = first; cell < end; cell++)
-      finish(this.#fill(cell, u32[(starts >>> 2) + cell], u32[(sizes >>> 2) + cell]));
+    for (let cell = first; cell < end; cell++) {
+      const position = u32[(starts >>> 2) + cell];
+      const size = u32[(sizes >>> 2) + cell];
+      if (loose) this.#cells.place(cell, loose, places + position * 4, position, size);
+      else finish(this.#fill(cell, position, size));
+    }
   }
 
   /** Some of the ids in random order, as many as training wants; `ids` is shuffled. */
@@ -1204,6 +1237,11 @@ function orderOf(cellOf: Uint32Array, ids: Uint32Array, next: Uint32Array): Uint
   const order = new Uint32Array(ids.length);
   for (let i = 0; i < ids.length; i++) order[next[cellOf[ids[i]]]++] = ids[i];
   return order;
+}
+
+/** words[into + i] = words[from + order[i]] */
+function gather(words: Uint32Array, from: number, order: Uint32Array, into: number): void {
+  for (let i = 0; i < order.length; i++) words[into + i] = words[from + order[i]];
 }
 
 function addTo(sums: Float64Array, floats: Float32Array, first: number): void {

@@ -267,6 +267,16 @@ export interface EngineKernels extends SharedKernels {
     slot: number,
     scratch: number,
   ): void;
+  encodeRows(plan: number, rows: number, rotated: number, count: number, cells: number, loose: number): void;
+  fillEncoded(
+    plan: number,
+    loose: number,
+    places: number,
+    position: number,
+    count: number,
+    firstBlock: number,
+    slot: number,
+  ): void;
   fillRecords(
     plan: number,
     rows: number,

@@ -17,8 +17,8 @@ export type Job =
   | { kind: 'sample'; ids: number; sample: number }
   | { kind: 'train'; sample: number; nearest: number; distances: number }
   | { kind: 'group'; centres: number; groups: number; table: number; nearest: number }
-  | { kind: 'assign'; nearest: number }
-  | { kind: 'encode'; starts: number; sizes: number }
+  | { kind: 'assign'; nearest: number; loose: number }
+  | { kind: 'encode'; starts: number; sizes: number; loose: number; places: number }
   | { kind: 'refine' }
   | {
       kind: 'search';

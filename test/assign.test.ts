@@ -166,17 +166,17 @@ describe('chooseCells', () => {
   it('gives the nearest of many cells, with their distances, nearly all of them', () => {
     const dims = 24;
     for (const [cells, probes, least] of [
-      [60, 1, 0.99], // measured 1
-      [60, 2, 0.94], // 0.95
-      [60, 16, 0.87], // 0.888
-      [60, 40, 0.97], // 0.986
-      [500, 1, 0.49], // 0.5: few spare candidates among many centres without any order
-      [500, 2, 0.54], // 0.55
-      [500, 16, 0.56], // 0.572
-      [500, 40, 0.62], // 0.634
+      [60, 1, 0.89], // measured 0.897
+      [60, 2, 0.84], // 0.844
+      [60, 16, 0.885], // 0.889
+      [60, 40, 0.98], // 0.982
+      [500, 1, 0.59], // 0.602: few spare candidates among many centres without any order
+      [500, 2, 0.57], // 0.574
+      [500, 16, 0.58], // 0.586
+      [500, 40, 0.65], // 0.654
     ]) {
       let near = 0;
-      for (let seed = 0; seed < 20; seed++) {
+      for (let seed = 0; seed < 400; seed++) {
         plan.reset();
         layOutSpace(plan, dims);
         layOutQuery(plan, normals(dims, seed));
@@ -199,9 +199,9 @@ describe('chooseCells', () => {
           expect(keys[i]).toBe(all[cell]);
         });
         const limit = [...all].sort((a, b) => a - b)[probes - 1];
-        near += [...keys].filter((key) => key <= limit).length / probes / 20;
+        near += [...keys].filter((key) => key <= limit).length / probes / 400;
       }
-      expect(near, `${probes} of ${cells}`).toBeGreaterThanOrEqual(least); // measured 0.8 and more
+      expect(near, `${probes} of ${cells}`).toBeGreaterThanOrEqual(least);
     }
   });
 

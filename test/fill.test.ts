@@ -163,6 +163,56 @@ describe('fillSlots', () => {
   });
 });
 
+describe('encodeRows and fillEncoded', () => {
+  it.each([16, 28, 100])('put the bytes of fillSlots into the slots of rows of %i floats', (dims) => {
+    for (const [count, slot] of [
+      [0, 0],
+      [1, 31],
+      [33, 0],
+      [70, 30],
+    ]) {
+      for (const bound of [undefined, dims]) {
+        const rows = normals(count * dims, count);
+        const expected = fillSlots(rows, dims, slot, 500, bound);
+        const blockBytes = 4 * dims + FACTOR_BYTES;
+        const held = expected.blocks.length / blockBytes;
+        const looseBytes = 4 * Math.ceil(dims / 16) + 8;
+        // Encoded in another order, among rows of another cell.
+        const places = differentIds(count, 2 * count, 3);
+        const shuffled = normals(2 * count * dims, 9);
+        places.forEach((place, i) => {
+          shuffled.set(reference.rowOf(rows, i, dims), place * dims);
+        });
+        const cells = new Uint32Array(2 * count);
+        for (const place of places) cells[place] = 1;
+        plan.reset();
+        layOutSpace(plan, dims);
+        if (bound !== undefined) {
+          plan.set('Dot', 1);
+          plan.setFloat('NormBound', bound);
+        }
+        const centres = normals(2 * dims, 1);
+        centres.set(expected.centre, dims);
+        plan.input('Centres', centres);
+        const rowsPtr = plan.arena.inputAtEnd(shuffled);
+        const rotated = plan.arena.output(4 * dims * 2 * count);
+        const cellsPtr = plan.arena.input(cells);
+        const loose = plan.arena.output(looseBytes * 2 * count);
+        const placesPtr = plan.arena.input(places);
+        const blocks = plan.arena.output(expected.blocks.length);
+        plan.run((kernels, at) => {
+          for (let block = 0; block < held; block++)
+            kernels.clearBlock(blocks + block * blockBytes, 4 * dims);
+          kernels.transform(at, rowsPtr, 2 * count, rotated);
+          kernels.encodeRows(at, rowsPtr, rotated, 2 * count, cellsPtr, loose);
+          kernels.fillEncoded(at, loose, placesPtr, 500, count, blocks, slot);
+        });
+        expectSameBits(plan.arena.bytes(blocks, expected.blocks.length), expected.blocks, `${count} rows`);
+      }
+    }
+  });
+});
+
 describe('fillRecords', () => {
   it.each([16, 28, 32, 36, 100, 128, 132])(
     'writes the 4-bit levels and norms of rotated rows of %i floats',
