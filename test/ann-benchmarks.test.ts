@@ -19,11 +19,14 @@ it('the server of the ann-benchmarks adapter answers as the index does, and tell
   const queries = vectors.slice(0, 5 * dimensions);
   const { stdout, status } = spawnSync(process.execPath, [SERVER], {
     input: Buffer.concat([
+      // the runner asks before and after the build, and takes the difference
+      call('memory', {}),
       call('fit', { dimensions, metric: 'euclidean', storage: 'f32' }, vectors),
       call('prepare', { recall: 0.9 }),
       call('search', { dimensions, k: 7, recall: 0.9 }, queries.subarray(0, dimensions)),
       call('search', { dimensions, k: 7, recall: 0.9 }, queries),
       call('search', { dimensions: 3, k: 7, recall: 0.9 }, queries.subarray(0, 3)),
+      call('memory', {}),
     ]),
   });
   expect(status).toBe(0);
@@ -42,10 +45,12 @@ it('the server of the ann-benchmarks adapter answers as the index does, and tell
     at += bytes;
   }
   expect(answers).toEqual([
+    [0],
     [],
     [],
     expected.slice(0, 7),
     expected,
     'queries: expected a multiple of 16 floats (one row each), got 3',
+    [Math.round(index.memoryUsage().total / 1024)],
   ]);
 });

@@ -33,10 +33,11 @@ class Orthant(BaseANN):
         self.name = f"Orthant({self._options}, recall={recall})"
 
     def query(self, v, n):
-        return self._ask("search", v, k=n, recall=self._recall)
+        return self._found(self._ask("search", v, k=n, recall=self._recall))
 
     def batch_query(self, X, n):
-        self._batch = self._ask("search", X, k=n, recall=self._recall).reshape(len(X), n)
+        ids = self._ask("search", X, k=n, recall=self._recall).reshape(len(X), n)
+        self._batch = [self._found(row) for row in ids]
 
     def get_batch_results(self):
         return self._batch
@@ -50,6 +51,11 @@ class Orthant(BaseANN):
 
     def __str__(self):
         return self.name
+
+    @staticmethod
+    def _found(ids):
+        """Without unfilled places, which are -1: the runner wants every candidate once."""
+        return ids[ids >= 0]
 
     def _ask(self, name, vectors, **options):
         """A call: u32 bytes of JSON, u32 bytes of floats, both; an answer: i32 count (or -bytes of an error), i32 ids."""

@@ -17,8 +17,9 @@ const calls = {
     const { ids } = index.searchBatch(queries, { k, recall });
     return new Int32Array(ids.buffer); // an unfilled place is -1
   },
+  /** Also asked before there is an index, to be taken off what there is then. */
   memory() {
-    return [Math.round(index.memoryUsage().total / 1024)];
+    return [index ? Math.round(index.memoryUsage().total / 1024) : 0];
   },
 };
 
