@@ -8,10 +8,15 @@ export default defineConfig({
   test: {
     root: '.',
     include: ['test/*.test.ts'],
-    // These start processes, whose lines are counted elsewhere, or measure what coverage slows down.
     exclude: [
+      // These start processes, whose lines are counted elsewhere, or measure what coverage slows down.
       'test/*chromium*',
-      'test/{cluster,demo,docs,four-gigabytes,growth,hdf5-benchmarks,package,peak,peers,platforms,readme,release,soak,start}.test.ts',
+      'test/{ann-benchmarks,bench-workers,cli,cluster*,demo,docs,evidence,four-gigabytes,growth,hdf5-benchmarks,layers}.test.ts',
+      'test/{living-report,package,peak,peers,platforms,readme,release,save,soak,start,storage,vector-files}.test.ts',
+      'test/workers.*.test.ts',
+      // These do for minutes what others do once.
+      'test/{adversaries,out-of-memory,snapshot.hostile}.test.ts',
+      'test/vector-index.{joins.filters,living,model,removing}.test.ts',
     ],
     testTimeout: 600_000,
     hookTimeout: 600_000,
