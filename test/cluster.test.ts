@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -13,6 +14,7 @@ import {
   ClusterWorker,
   DirectoryStore,
 } from '../src/cluster/index.js';
+import { shareOut } from '../src/cluster/placement.js';
 import { exactSearchBatch, RandomGenerator, VectorIndex } from '../src/index.js';
 import { RedisServer } from './redis-server.js';
 
@@ -474,6 +476,105 @@ describe('a change', () => {
   });
 });
 
+describe('what is stored', () => {
+  const vectors = draw(60, 47);
+  const options = { dimensions: DIMENSIONS, segmentRows: 20 };
+  const parts = async (name: string): Promise<number> => (await redis.keys(`orthant-${name}:part:*`)).length;
+
+  it('is shared by generations of the same rows; removed rows of one are there in another', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, options);
+    await startWorker(name);
+    const query = vectors.subarray(0, DIMENSIONS);
+    expect((await cluster.search(query, { k: 1, exact: true })).ids[0]).toBe(0);
+    await cluster.remove([0]);
+    expect((await cluster.search(query, { k: 1, exact: true })).ids[0]).not.toBe(0);
+    const breaking = async function* (): AsyncGenerator<Float32Array> {
+      yield vectors;
+      throw new Error('the source broke');
+    };
+    await expect(cluster.publish(breaking(), options)).rejects.toThrow('the source broke');
+    expect(await parts(name)).toBe(3);
+    await cluster.publish(vectors, options);
+    expect(await parts(name)).toBe(3);
+    expect((await cluster.search(query, { k: 1, exact: true })).ids[0]).toBe(0);
+    const [old] = (await cluster.generations()).filter(({ isCurrent }) => !isCurrent);
+    await cluster.dropGeneration(old.generation);
+    expect(await parts(name)).toBe(3);
+    await startWorker(name, { copies: 2 }); // reads them
+    const { workers } = await cluster.status();
+    expect(workers.map(({ refused }) => refused)).toEqual([{}, {}]);
+  });
+
+  it('of an open segment is given back when it was sealed', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, options);
+    for (let i = 0; i < 5; i++) await cluster.append(draw(10, 48 + i));
+    const { segments } = await cluster.status();
+    expect(segments.map(({ rows, isOpen }) => [rows, isOpen])).toEqual([
+      ...Array.from({ length: 5 }, () => [20, false]),
+      [10, true],
+    ]);
+    expect(await parts(name)).toBe(6);
+  });
+
+  it('of jobs is nothing when all have left, nor of those who died', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, options);
+    const worker = await startWorker(name);
+    await cluster.searchBatch(vectors, { block: 7 });
+    const queues = (): Promise<string[]> => redis.keys(`{orthant-${name}}:*-*-*-*-*`);
+    expect((await queues()).length).toBeGreaterThan(0);
+    const killed = await spawnWorker(name, { copies: 2 });
+    killed.kill('SIGKILL');
+    await redis.zadd(`{orthant-${name}}:queues`, 0, `worker-${killed.id}`); // as if long ago
+    const other = await startWorker(name);
+    await until('the queue of the killed worker is gone', async () =>
+      (await redis.keys(`{orthant-${name}}:worker-${killed.id}:*`)).every((key) => key.endsWith('events')),
+    );
+    await worker.close();
+    await other.close();
+    await cluster.close();
+    await redis.unlink(`{orthant-${name}}:worker:${killed.id}`);
+    const left = await redis.keys(`{orthant-${name}}:*`);
+    expect(left.filter((key) => /worker-|gather-|request|answer/.test(key))).toEqual([]);
+  });
+});
+
+describe('shares of a question', () => {
+  const segments = new Map(['a', 'b', 'c', 'd'].map((digest) => [digest, 10]));
+
+  it('are one for each worker, of the segments that it holds', () => {
+    const shares = shareOut(
+      segments,
+      [
+        { id: 'x', segments: ['a', 'b'] },
+        { id: 'y', segments: ['c', 'old'] },
+      ],
+      0,
+    );
+    expect([...shares]).toEqual([
+      ['x', ['a', 'b']],
+      ['y', ['c']],
+    ]);
+  });
+
+  it('are even by rows among several holders, who take turns', () => {
+    const all = [...segments.keys()];
+    const workers = ['x', 'y', 'z'].map((id) => ({ id, segments: all }));
+    const firsts = [0, 1, 2].map((turn) => {
+      const shares = shareOut(segments, workers, turn);
+      expect([...shares.values()].flat().sort()).toEqual(all);
+      expect([...shares.values()].map(({ length }) => length).sort()).toEqual([1, 1, 2]);
+      return [...shares.keys()][0];
+    });
+    expect(firsts).toEqual(['x', 'y', 'z']);
+    const large = new Map([...segments, ['e', 40]]);
+    const shares = shareOut(large, [workers[0], { id: 'y', segments: ['e'] }], 0);
+    expect(shares.get('y')).toEqual(['e']);
+  });
+});
+
 describe('workers', () => {
   it('share segments by memory and copies, and take over from one that leaves or dies', async () => {
     const { cluster, name } = await connect();
@@ -502,24 +603,17 @@ describe('workers', () => {
     const vectors = draw(200, 62);
     await cluster.publish(vectors, { dimensions: DIMENSIONS, segmentRows: 100 });
     const queries = draw(50, 63);
-    // No worker yet: the jobs wait, and every one is put into its queue a second time.
+    // A worker that sleeps: its jobs wait, and every one is put into its queue a second time.
+    const worker = await spawnWorker(name, { goneAfterMs: 60_000 });
+    await served(cluster);
+    worker.kill('SIGSTOP');
     const answer = cluster.searchBatch(queries, { k: 5, exact: true, block: 10 });
-    const queues = await Promise.all(
-      (await cluster.status()).segments.map(
-        async ({ digest }) => `{orthant-${name}}:segment-${digest.slice(0, 24)}:wait`,
-      ),
-    );
-    await until('the jobs wait', async () => (await redis.llen(queues[1])) >= 4);
-    const { Queue } = await import('bullmq');
-    for (const { digest } of (await cluster.status()).segments) {
-      const queue = new Queue(`segment-${digest.slice(0, 24)}`, {
-        connection: redis,
-        prefix: `{orthant-${name}}`,
-      });
-      for (const job of await queue.getJobs(['wait'])) await queue.add('search', job.data);
-      await queue.close();
-    }
-    await startWorker(name);
+    const queue = new Queue(`worker-${worker.id}`, { connection: redis, prefix: `{orthant-${name}}` });
+    await until('the jobs wait', async () => (await queue.getJobs(['wait'])).length >= 4);
+    for (const job of await queue.getJobs(['wait'])) await queue.add('search', job.data);
+    expect((await queue.getJobs(['wait'])).length).toBe(8);
+    await queue.close();
+    worker.kill('SIGCONT');
     const { ids } = await answer;
     expect([...ids]).toEqual([...exactSearchBatch(vectors, queries, { dimensions: DIMENSIONS, k: 5 }).ids]);
   });

@@ -118,7 +118,7 @@ function defineStatus(parent: Command): void {
     .command('status')
     .summary('segments, workers, what waits, memory')
     .description(
-      'Tells which generation is shown, who holds its segments and what waits for them, and what workers and Redis hold.',
+      'Tells which generation is shown, who holds its segments, and what workers and Redis hold and have to do.',
     )
     .argument('<name>', 'name of the cluster');
   clusterOptions(command)
@@ -142,16 +142,16 @@ function wordsOf(name: string, { generation, rows, segments, workers, redisBytes
     `Redis uses ${shortBytes(redisBytes)}`,
     '',
     table([
-      ['segment', 'first id', 'rows', 'bytes', 'workers', 'waiting'],
-      ...segments.map(({ digest, base, rows, bytes, isOpen, holders, waiting }) => [
+      ['segment', 'first id', 'rows', 'bytes', 'workers'],
+      ...segments.map(({ digest, base, rows, bytes, isOpen, holders }) => [
         `${digest.slice(0, 12)}${isOpen ? ' (open)' : ''}`,
-        ...[count(base), count(rows), shortBytes(bytes), String(holders), String(waiting)],
+        ...[count(base), count(rows), shortBytes(bytes), String(holders)],
       ]),
     ]),
     table([
-      ['worker', 'segments', 'bytes', 'of'],
-      ...workers.map(({ id, segments, bytes, memoryBytes }) => [
-        ...[id, String(segments.length), shortBytes(bytes), shortBytes(memoryBytes)],
+      ['worker', 'segments', 'bytes', 'of', 'jobs'],
+      ...workers.map(({ id, segments, bytes, memoryBytes, waiting }) => [
+        ...[id, String(segments.length), shortBytes(bytes), shortBytes(memoryBytes), String(waiting)],
       ]),
     ]),
   ];

@@ -1,23 +1,28 @@
-/** What BullMQ carries: small JSON that names where the bytes are. */
+/**
+ * What BullMQ carries: small JSON that names where the bytes are. A block of queries is one flow: a child in the queue of each
+ * worker that is asked, and behind them the parent in the queue of the client, which gathers.
+ */
+import type { Head } from './manifest.js';
 
-/** For one segment: answer a block of queries. */
-export interface SearchJob {
-  /** Keys of the request, and where the answer goes. */
+interface AnyJob {
+  /** Key of the request. */
   request: string;
-  answer: string;
-  generation: string;
-  segment: string;
   /** The state that the answer must show at least. */
-  tombstones: number;
-  blocks: number;
+  head: Head;
   /** Milliseconds since 1970 from which on nobody waits any more. */
   deadline: number;
 }
 
-/** For one segment: write its next rows as a request. */
-export interface RowsJob extends Omit<SearchJob, 'answer'> {
-  /** Channel on which the request is told when it is there. */
-  reply: string;
+/** For a worker: answer a block of queries from those of these segments that it holds. */
+export interface SearchJob extends AnyJob {
+  segments: string[];
+  /** Where the answer goes. */
+  answer: string;
+}
+
+/** For a worker: write the next rows of a segment as a request. */
+export interface RowsJob extends AnyJob {
+  segment: string;
   from: number;
   count: number;
   k: number;
@@ -27,17 +32,14 @@ export interface RowsJob extends Omit<SearchJob, 'answer'> {
   exact: boolean;
 }
 
-/** For any worker: put the answers of a flow's children together. */
-export interface MergeJob {
-  answers: { key: string; base: number }[];
-  result: string;
-  /** Channel on which the result is told when it is there. */
-  reply: string;
-  queries: number;
-  /** -1: all that came. */
-  k: number;
-  deadline: number;
-}
+/** Nothing of a job stays behind, and one that fails does not hold up its flow: the client sees what did not come. */
+export const JOB = {
+  removeOnComplete: true,
+  removeOnFail: true,
+  ignoreDependencyOnFailure: true,
+  attempts: 3,
+  backoff: { type: 'fixed', delay: 200 },
+} as const;
 
-/** Milliseconds that results stay in Redis behind their deadline. */
+/** Milliseconds that requests and answers stay in Redis behind their deadline. */
 export const KEEP_MS = 60_000;

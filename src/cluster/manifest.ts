@@ -11,7 +11,7 @@ export interface Part {
 
 /** One sealed VectorIndex snapshot. */
 export interface Segment {
-  /** SHA-256 over the parts' digests: names the segment everywhere. */
+  /** SHA-256 over generation, base and the parts' digests: names the segment everywhere. */
   digest: string;
   /** Global id of its row 0. */
   base: number;
@@ -56,6 +56,27 @@ export function writeHead({ generation, version, tombstones }: Head): string {
 export function readHead(text: string): Head {
   const [generation, version, tombstones] = text.split(' ');
   return { generation, version: Number(version), tombstones: Number(tombstones) };
+}
+
+/** The sealed segments, and behind them the open one. */
+export function allSegments({ segments, open }: Manifest): (Segment | OpenSegment)[] {
+  return open ? [...segments, open] : segments;
+}
+
+/** Bytes of a segment's rows: those of its snapshot, or of vectors alone while it is open. */
+export function bytesOf(segment: Segment | OpenSegment): number {
+  return 'parts' in segment ? segment.bytes : segment.blocks.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** Keys of all that a manifest names in the store. */
+export function partKeys({ segments, open }: Manifest): string[] {
+  return [...segments.flatMap(({ parts }) => parts), ...(open?.blocks ?? [])].map(({ key }) => key);
+}
+
+/** Ids given out so far. */
+export function rowsOf(manifest: Manifest): number {
+  const last = allSegments(manifest).at(-1);
+  return last ? last.base + last.rows : 0;
 }
 
 /** Values stay well under Redis' 512 MB, and one part in flight takes little memory. */

@@ -8,7 +8,7 @@ import { ClusterError } from './error.js';
 export type RedisAddress = string | readonly string[];
 
 interface Packages {
-  bullmq: Pick<typeof import('bullmq'), 'FlowProducer' | 'Queue' | 'QueueEvents' | 'Worker'>;
+  bullmq: Pick<typeof import('bullmq'), 'FlowProducer' | 'Queue' | 'Worker'>;
   ioredis: Pick<typeof import('ioredis'), 'Redis' | 'Cluster'>;
 }
 
@@ -100,6 +100,19 @@ function retryAfter(times: number): number {
   return Math.min(50 * times, 1000);
 }
 
+/** What work gives, or undefined where it takes longer than that. */
+export async function within<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, ms, undefined);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** Waits until Redis answers, or names it in the error. */
 export async function checkRedis(redis: Redis, ms: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
@@ -142,12 +155,14 @@ export class Names {
     this.parts = `orthant-${name}:part:`;
   }
 
-  /** Queue of the jobs that put a flow's answers together. */
-  readonly merge: string = 'merge';
+  /** Queue of the jobs for one worker. */
+  worker(id: string): string {
+    return `worker-${id}`;
+  }
 
-  /** Queue of the jobs for one segment. */
-  segment(digest: string): string {
-    return `segment-${digest.slice(0, 24)}`;
+  /** Queue in which a client is told that a flow has ended. */
+  gather(id: string): string {
+    return `gather-${id}`;
   }
 
   key(...parts: (string | number)[]): string {

@@ -3,8 +3,8 @@
  * machine that Node runs on.
  *
  * A request: f64 × 9 (kind, queries, dimensions, k, recall, radius, exact, ids, next), then f64 × ids, then f32 queries.
- * A segment's answer: f64 × 2 (queries, neighbors in all), u32 × queries counts, u32 local ids, f32 distances.
- * A merged answer: the same with f64 global ids before the distances.
+ * A worker's answer: f64 × 3 (queries, neighbors in all, segments), f64 × segments that answered, as places in the job's list,
+ * f64 × neighbors global ids, u32 × queries counts, f32 × neighbors distances.
  */
 
 export interface Request {
@@ -36,7 +36,7 @@ export function writeRequest(request: Request): Buffer {
   const count = queries.length / dimensions;
   const isRadius = kind === 'radius' ? 1 : 0;
   const head = [isRadius, count, dimensions, k, recall, radius, exact ? 1 : 0, ids.length, next ?? -1];
-  return Buffer.concat([bytesOf(Float64Array.from(head)), bytesOf(ids), bytesOf(queries)]);
+  return Buffer.concat([rawBytes(Float64Array.from(head)), rawBytes(ids), rawBytes(queries)]);
 }
 
 export function readRequest(bytes: Uint8Array): Request {
@@ -69,37 +69,23 @@ export function readRequestHead(bytes: Uint8Array): Pick<Request, 'ids' | 'next'
   return { ids: new Float64Array(aligned.buffer, 8 * FIELDS, ids), next: next < 0 ? null : next };
 }
 
-/** A segment's answer; `ids` are local. */
-export function writeAnswer(counts: Uint32Array, ids: Uint32Array, distances: Float32Array): Buffer {
-  const head = Float64Array.of(counts.length, ids.length);
-  return Buffer.concat([bytesOf(head), bytesOf(counts), bytesOf(ids), bytesOf(distances)]);
+/** What a worker found in the segments at places `segments` of a job's list. */
+export function writeAnswer(segments: readonly number[], { counts, ids, distances }: Lists): Buffer {
+  const head = Float64Array.of(counts.length, ids.length, segments.length, ...segments);
+  return Buffer.concat([rawBytes(head), rawBytes(ids), rawBytes(counts), rawBytes(distances)]);
 }
 
-/** A segment's answer with the ids made global. */
-export function readAnswer(bytes: Uint8Array, base: number): Lists {
-  const aligned = new Uint8Array(bytes);
-  const [queries, total] = new Float64Array(aligned.buffer, 0, 2);
-  const counts = new Uint32Array(aligned.buffer, 16, queries);
-  const local = new Uint32Array(aligned.buffer, 16 + 4 * queries, total);
+export function readAnswer(bytes: Uint8Array): { segments: Float64Array; lists: Lists } {
+  const { buffer } = new Uint8Array(bytes);
+  const [queries, total, segments] = new Float64Array(buffer, 0, 3);
+  const at = 24 + 8 * segments;
   return {
-    counts,
-    ids: Float64Array.from(local, (id) => base + id),
-    distances: new Float32Array(aligned.buffer, 16 + 4 * queries + 4 * total, total),
-  };
-}
-
-export function writeMerged({ counts, ids, distances }: Lists): Buffer {
-  const head = Float64Array.of(counts.length, ids.length);
-  return Buffer.concat([bytesOf(head), bytesOf(ids), bytesOf(counts), bytesOf(distances)]);
-}
-
-export function readMerged(bytes: Uint8Array): Lists {
-  const aligned = new Uint8Array(bytes);
-  const [queries, total] = new Float64Array(aligned.buffer, 0, 2);
-  return {
-    ids: new Float64Array(aligned.buffer, 16, total),
-    counts: new Uint32Array(aligned.buffer, 16 + 8 * total, queries),
-    distances: new Float32Array(aligned.buffer, 16 + 8 * total + 4 * queries, total),
+    segments: new Float64Array(buffer, 24, segments),
+    lists: {
+      ids: new Float64Array(buffer, at, total),
+      counts: new Uint32Array(buffer, at + 8 * total, queries),
+      distances: new Float32Array(buffer, at + 8 * total + 4 * queries, total),
+    },
   };
 }
 
@@ -108,37 +94,41 @@ export function readMerged(bytes: Uint8Array): Lists {
  * order the segments come does not matter.
  */
 export function mergeLists(lists: readonly Lists[], queries: number, k: number): Lists {
+  if (lists.length === 1) return lists[0]; // it is no longer than k, and in order
   const at = lists.map(() => 0);
-  const ids: number[] = [];
-  const distances: number[] = [];
+  const ends = lists.map(() => 0);
   const counts = new Uint32Array(queries);
   for (let query = 0; query < queries; query++) {
-    const ends = lists.map((list, i) => at[i] + list.counts[query]);
-    const all = ends.reduce((sum, end, i) => sum + end - at[i], 0);
-    const wanted = Math.min(k, all);
-    for (let n = 0; n < wanted; n++) {
+    let all = 0;
+    for (const list of lists) all += list.counts[query];
+    counts[query] = Math.min(k, all);
+  }
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const ids = new Float64Array(total);
+  const distances = new Float32Array(total);
+  let to = 0;
+  for (let query = 0; query < queries; query++) {
+    for (let i = 0; i < lists.length; i++) ends[i] = at[i] + lists[i].counts[query];
+    for (const end = to + counts[query]; to < end; to++) {
       let best = -1;
       for (let i = 0; i < lists.length; i++) {
         if (at[i] === ends[i]) continue;
         if (best < 0 || isNearer(lists[i], at[i], lists[best], at[best])) best = i;
       }
-      ids.push(lists[best].ids[at[best]]);
-      distances.push(lists[best].distances[at[best]]);
+      ids[to] = lists[best].ids[at[best]];
+      distances[to] = lists[best].distances[at[best]];
       at[best]++;
     }
-    counts[query] = wanted;
-    ends.forEach((end, i) => {
-      at[i] = end;
-    });
+    for (let i = 0; i < lists.length; i++) at[i] = ends[i];
   }
-  return { counts, ids: Float64Array.from(ids), distances: Float32Array.from(distances) };
+  return { counts, ids, distances };
 }
 
 function isNearer(a: Lists, i: number, b: Lists, j: number): boolean {
   return a.distances[i] < b.distances[j] || (a.distances[i] === b.distances[j] && a.ids[i] < b.ids[j]);
 }
 
-function bytesOf(array: Float64Array | Float32Array | Uint32Array): Buffer {
+function rawBytes(array: Float64Array | Float32Array | Uint32Array): Buffer {
   return Buffer.from(array.buffer, array.byteOffset, array.byteLength);
 }
 

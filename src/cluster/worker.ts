@@ -2,13 +2,31 @@ import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import type { Job, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
+import type { View } from './catalog.js';
 import { ClusterError } from './error.js';
 import { HeldSegment } from './held.js';
-import { KEEP_MS, type MergeJob, type RowsJob, type SearchJob } from './jobs.js';
-import { type Head, type Manifest, readHead } from './manifest.js';
+import { KEEP_MS, type RowsJob, type SearchJob } from './jobs.js';
+import {
+  allSegments,
+  type Head,
+  type Manifest,
+  type OpenSegment,
+  readHead,
+  type Segment,
+} from './manifest.js';
+import {
+  dropLostQueues,
+  dropQueue,
+  forgetWorker,
+  keepQueue,
+  ownQueue,
+  QUEUE_MS,
+  tellWorker,
+  type WorkerStatus,
+} from './placement.js';
 import { loadPackages, Names, openRedis, type RedisAddress, TOMBSTONE_BITS } from './redis.js';
 import { RedisStore, type SegmentStore } from './store.js';
-import { mergeLists, type Request, readAnswer, readRequest, writeMerged, writeRequest } from './wire.js';
+import { type Lists, mergeLists, type Request, readRequest, writeAnswer, writeRequest } from './wire.js';
 
 /** Options of a `ClusterWorker`. */
 export interface ClusterWorkerOptions {
@@ -25,19 +43,8 @@ export interface ClusterWorkerOptions {
   goneAfterMs?: number;
 }
 
-/** What a worker says of itself. */
-export interface WorkerStatus {
-  id: string;
-  /** Digests of the segments that it serves. */
-  segments: string[];
-  bytes: number;
-  memoryBytes: number;
-  /** Segments that it refused, and why. */
-  refused: Record<string, string>;
-}
-
-/** Requests that were read and may be asked for again, by another segment's job. */
-const REQUESTS_KEPT = 16;
+/** Jobs under way: while one is searched, the bytes of another come and go. */
+const JOBS = 2;
 
 /**
  * Claims a segment: KEYS[1] its holders by the time until which they count; ARGV: worker, now, until, copies. Gives 1 where
@@ -65,16 +72,18 @@ export class ClusterWorker extends EventEmitter {
   readonly #memoryBytes: number;
   readonly #copies: number;
   readonly #goneAfterMs: number;
-  readonly #held = new Map<string, { segment: HeldSegment; bytes: number; worker: Worker }>();
+  readonly #held = new Map<string, { segment: HeldSegment; bytes: number }>();
   /** Segments that the newest manifest has not, and since when. */
   readonly #unwanted = new Map<string, number>();
   readonly #refused = new Map<string, string>();
-  readonly #requests = new Map<string, Promise<Request>>();
-  /** Changes to one segment come one after the other. */
-  readonly #turns = new Map<string, Promise<void>>();
+  readonly #queue: string;
+  /** The end of all work on segments that was begun: one thing at a time. */
+  #turn: Promise<unknown> = Promise.resolve();
   #head: Head | null = null;
   #manifest: Manifest | null = null;
-  #merger: Worker | null = null;
+  #worker: Worker | null = null;
+  /** When this worker last said that its queue is not lost, and looked for some that are. */
+  #queuesAt = 0;
   /** A connection that only listens. */
   #listener: Redis | null = null;
   #timer: NodeJS.Timeout | null = null;
@@ -86,6 +95,7 @@ export class ClusterWorker extends EventEmitter {
     super();
     this.#redis = redis;
     this.#names = names;
+    this.#queue = names.worker(this.id);
     this.#memoryBytes = options.memoryBytes ?? 2 ** 30;
     this.#copies = options.copies ?? 1;
     this.#goneAfterMs = options.goneAfterMs ?? 5000;
@@ -127,43 +137,44 @@ export class ClusterWorker extends EventEmitter {
     };
   }
 
-  /** Gives its segments up, ends the jobs under way, and leaves. */
+  /** Lets others take its segments, ends the jobs under way, and leaves. */
   async close(): Promise<void> {
     if (this.#isClosing) return;
     this.#isClosing = true;
     if (this.#timer) clearTimeout(this.#timer);
     await this.#round?.catch(() => {});
-    await Promise.all([this.#merger?.close(), ...[...this.#held.keys()].map((digest) => this.#drop(digest))]);
-    await this.#redis.unlink(this.#names.key('worker', this.id)).catch(() => {});
-    await this.#redis.zrem(this.#names.key('workers'), this.id).catch(() => {});
+    const quietly = (work: Promise<unknown>): Promise<unknown> => work.catch(() => {});
+    // Nobody asks any more; who has asked and is not answered asks another.
+    await quietly(forgetWorker(this.#redis, this.#names, this.id));
+    await this.#worker?.close();
+    await Promise.all([...this.#held.keys()].map((digest) => this.#drop(digest)));
+    await quietly(dropQueue(this.#redis, this.#names, this.#queue));
+    await quietly(this.#redis.publish(this.#names.changes, ''));
     this.#listener?.disconnect();
     this.#redis.disconnect();
   }
 
   async #start(): Promise<void> {
     const { bullmq } = await loadPackages();
-    this.#merger = new bullmq.Worker(this.#names.merge, (job) => this.#merge(job), this.#workerOptions(4));
-    this.#merger.on('error', () => {}); // a lost connection: BullMQ connects again
+    await ownQueue(this.#redis, this.#names, this.#queue);
+    this.#worker = new bullmq.Worker(
+      this.#queue,
+      (job) => (job.name === 'rows' ? this.#rows(job) : this.#search(job)),
+      {
+        connection: this.#redis,
+        prefix: this.#names.prefix,
+        concurrency: JOBS,
+        // Jobs depend on nothing but bytes: one that was slow may begin again, as often as need be.
+        ...{ lockDuration: this.#goneAfterMs, stalledInterval: this.#goneAfterMs, maxStalledCount: 1000 },
+        ...{ removeOnComplete: { count: 0 }, removeOnFail: { count: 0 } },
+      },
+    );
+    this.#worker.on('error', () => {}); // a lost connection: BullMQ connects again
     this.#listener = this.#redis.duplicate();
     this.#listener.on('error', () => {});
     this.#listener.on('message', () => this.#hurry());
     await this.#listener.subscribe(this.#names.changes);
     await this.#tick();
-  }
-
-  #workerOptions(concurrency: number) {
-    return {
-      connection: this.#redis,
-      prefix: this.#names.prefix,
-      concurrency,
-      // A killed worker's jobs are taken up again after about this long.
-      lockDuration: this.#goneAfterMs,
-      stalledInterval: this.#goneAfterMs,
-      // Jobs depend on nothing but bytes: they may begin as often as workers die.
-      maxStalledCount: 1000,
-      removeOnComplete: { count: 0 },
-      removeOnFail: { age: 3600 },
-    };
   }
 
   /** Looks at the cluster, adjusts what it holds, says so; and again, well before it would count as gone. */
@@ -198,7 +209,8 @@ export class ClusterWorker extends EventEmitter {
     const text = await this.#redis.get(this.#names.head);
     if (text !== null) await this.#follow(readHead(text));
     const manifest = text === null ? null : this.#manifest;
-    const all = manifest ? [...manifest.segments, ...(manifest.open ? [manifest.open] : [])] : [];
+    const head = this.#head;
+    const all = manifest ? allSegments(manifest) : [];
     const wanted = new Set(all.map(({ digest }) => digest));
     for (const digest of this.#held.keys()) {
       if (wanted.has(digest)) this.#unwanted.delete(digest);
@@ -215,17 +227,22 @@ export class ClusterWorker extends EventEmitter {
     }
     const order = all.slice().sort((a, b) => counts.get(a.digest)! - counts.get(b.digest)!);
     for (const segment of order) {
-      if (this.#isClosing || !manifest) break;
+      if (this.#isClosing || !manifest || !head) break;
       const { digest } = segment;
       const bytes = 'bytes' in segment ? segment.bytes : segment.rows * manifest.dimensions * 4;
+      const held = this.#held.get(digest);
+      if (held) held.bytes = bytes; // an open one grows
       if (!this.#held.has(digest) && !(await this.#makeRoom(bytes))) continue;
       const isHolder = await this.#claim(digest);
-      if (isHolder && !this.#held.has(digest)) await this.#take(segment, manifest, bytes);
+      if (isHolder && !this.#held.has(digest)) await this.#take(segment, { manifest, head }, bytes);
       else if (!isHolder && this.#held.has(digest)) await this.#drop(digest);
     }
-    const key = this.#names.key('worker', this.id);
-    await this.#redis.set(key, JSON.stringify(this.status), 'PX', this.#goneAfterMs);
-    await this.#redis.zadd(this.#names.key('workers'), Date.now() + this.#goneAfterMs, this.id);
+    await tellWorker(this.#redis, this.#names, this.status, this.#goneAfterMs);
+    if (Date.now() - this.#queuesAt > QUEUE_MS / 4) {
+      this.#queuesAt = Date.now();
+      await keepQueue(this.#redis, this.#names, this.#queue);
+      await dropLostQueues(this.#redis, this.#names);
+    }
     if ([...this.#held.keys()].join() !== before) this.emit('segments', [...this.#held.keys()]);
   }
 
@@ -245,41 +262,23 @@ export class ClusterWorker extends EventEmitter {
     return (await this.#redis.eval(CLAIM, 1, key, this.id, now, until, this.#copies)) === 1;
   }
 
-  /** Loads a segment and serves its queue from then on; one that is not what the manifest says is refused by name. */
-  async #take(
-    segment: Manifest['segments'][number] | NonNullable<Manifest['open']>,
-    manifest: Manifest,
-    bytes: number,
-  ): Promise<void> {
+  /** Loads a segment; one that is not what the manifest says is refused by name. */
+  async #take(segment: Segment | OpenSegment, { manifest, head }: View, bytes: number): Promise<void> {
     const { digest } = segment;
-    let held: HeldSegment;
     try {
-      held =
+      const held =
         'parts' in segment
           ? await HeldSegment.load(segment, manifest, this.#store)
           : HeldSegment.open(segment, manifest);
-      await this.#refresh(
-        held,
-        manifest,
-        this.#head!.tombstones,
-        'blocks' in segment ? segment.blocks.length : 0,
-      );
+      await this.#refresh(held, head);
+      this.#held.set(digest, { segment: held, bytes });
+      this.#refused.delete(digest);
     } catch (error) {
       await this.#redis.zrem(this.#names.key('holders', digest), this.id);
       const message = (error as Error).message;
       if (this.#refused.get(digest) !== message) this.emit('problem', error);
       this.#refused.set(digest, message);
-      return;
     }
-    this.#refused.delete(digest);
-    const { bullmq } = await loadPackages();
-    const worker = new bullmq.Worker(
-      this.#names.segment(digest),
-      (job) => (job.name === 'rows' ? this.#rows(job, held) : this.#search(job, held)),
-      this.#workerOptions(2),
-    );
-    worker.on('error', () => {});
-    this.#held.set(digest, { segment: held, bytes, worker });
   }
 
   async #drop(digest: string): Promise<void> {
@@ -287,11 +286,15 @@ export class ClusterWorker extends EventEmitter {
     if (!held) return;
     this.#held.delete(digest);
     this.#unwanted.delete(digest);
-    this.#turns.delete(digest);
-    // First no more jobs, then no more claim: another worker's copy must not wait for this one.
-    await held.worker.close();
     await this.#redis.zrem(this.#names.key('holders', digest), this.id).catch(() => {});
-    held.segment.dispose();
+    await this.#inTurn(async () => held.segment.dispose());
+  }
+
+  /** Runs work on segments alone: they change between answers, never within one. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => {});
+    return done;
   }
 
   /** Reads the manifest that the head names, unless it has it. */
@@ -313,35 +316,32 @@ export class ClusterWorker extends EventEmitter {
     return this.#manifest;
   }
 
-  /** Brings a segment up to the state that a job wants. One change at a time. */
-  #refresh(held: HeldSegment, manifest: Manifest, tombstones: number, blocks: number): Promise<void> {
-    if (held.tombstones >= tombstones && held.blocks >= blocks) return Promise.resolve();
-    const turn = (this.#turns.get(held.digest) ?? Promise.resolve())
-      .catch(() => {})
-      .then(async () => {
-        if (held.blocks < blocks) {
-          let { open } = manifest;
-          if (open?.digest !== held.digest || open.blocks.length < blocks) {
-            const text = await this.#redis.get(this.#names.head);
-            if (text !== null) ({ open } = await this.#follow(readHead(text)));
-          }
-          if (open?.digest === held.digest)
-            await held.extend(open, Math.max(blocks, open.blocks.length), this.#store);
-          // The rows that came may have been removed meanwhile.
-          held.tombstones = -1;
-        }
-        if (held.tombstones < tombstones || held.tombstones < 0) {
-          const rows = this.#rowsOf(manifest, held);
-          held.bury(await this.#tombstones(manifest.generation, held.base, rows), rows, tombstones);
-        }
-      });
-    this.#turns.set(held.digest, turn);
-    return turn;
+  /** Brings a segment up to the state that a job wants. */
+  async #refresh(held: HeldSegment, head: Head): Promise<void> {
+    if (held.isOpen && held.version < head.version) {
+      const { open, version } = await this.#openAt(held, head);
+      await held.extend(open, version, this.#store);
+    }
+    if (held.tombstones < head.tombstones)
+      held.bury(await this.#tombstones(held.generation, held.base, held.rows), head.tombstones);
   }
 
-  #rowsOf(manifest: Manifest, held: HeldSegment): number {
-    const sealed = manifest.segments.find(({ digest }) => digest === held.digest);
-    return sealed ? sealed.rows : (this.#manifest?.open?.rows ?? 0);
+  /** An open segment as it was shown under a head: now, or before it was sealed. */
+  async #openAt({ digest }: HeldSegment, head: Head): Promise<{ open: OpenSegment; version: number }> {
+    if (this.#head!.version < head.version) {
+      const text = await this.#redis.get(this.#names.head);
+      if (text !== null) await this.#follow(readHead(text));
+    }
+    if (this.#manifest?.open?.digest === digest && this.#head!.version >= head.version)
+      return { open: this.#manifest.open, version: this.#head!.version };
+    const text = await this.#redis.get(this.#names.manifest(head.generation, head.version));
+    const { open = null } = text === null ? {} : (JSON.parse(text) as Manifest);
+    if (open?.digest === digest) return { open, version: head.version };
+    throw new ClusterError(
+      'ERR_CLUSTER_SEGMENT',
+      `segment ${digest.slice(0, 12)}: expected it open in version ${head.version}, got another or none`,
+      [digest],
+    );
   }
 
   /** The bits of removed rows from global id `base` on. */
@@ -365,62 +365,45 @@ export class ClusterWorker extends EventEmitter {
     return bits;
   }
 
-  async #search(job: Job<SearchJob>, held: HeldSegment): Promise<void> {
-    const { request, answer, tombstones, blocks, deadline } = job.data;
+  async #search({ data }: Job<SearchJob>): Promise<void> {
+    const { request, answer, segments, head, deadline } = data;
     if (Date.now() > deadline) return; // nobody waits for it
-    await this.#refresh(held, this.#manifest!, tombstones, blocks);
-    const bytes = await held.answer(await this.#request(request));
-    await this.#redis.set(answer, bytes, 'PX', Math.max(1, deadline - Date.now()) + KEEP_MS);
-  }
-
-  async #rows(job: Job<RowsJob>, held: HeldSegment): Promise<void> {
-    const { request, reply, tombstones, blocks, deadline, from, count, kind, k, recall, radius, exact } =
-      job.data;
-    if (Date.now() > deadline) return;
-    await this.#refresh(held, this.#manifest!, tombstones, blocks);
-    const { ids, vectors, next } = held.rows(from, count, this.#rowsOf(this.#manifest!, held));
-    const { dimensions } = held.index;
-    const bytes = writeRequest({ kind, dimensions, k, recall, radius, exact, queries: vectors, ids, next });
-    await this.#tell(request, bytes, deadline, reply);
-  }
-
-  async #merge(job: Job<MergeJob>): Promise<void> {
-    const { answers, result, reply, queries, k, deadline } = job.data;
-    if (Date.now() > deadline) return;
-    const found = await this.#redis.mgetBuffer(...answers.map(({ key }) => key));
-    const lost = found.indexOf(null);
-    if (lost >= 0) {
-      // Delivered twice: the answers have become the result.
-      if ((await this.#redis.exists(result)) === 1) return;
-      throw new Error(`answer: expected one at ${answers[lost].key}, got none`);
-    }
-    const lists = found.map((bytes, i) => readAnswer(bytes!, answers[i].base));
-    const merged = mergeLists(lists, queries, k < 0 ? Infinity : k);
-    await this.#tell(result, writeMerged(merged), deadline, reply);
-    await this.#redis.unlink(...answers.map(({ key }) => key));
-  }
-
-  /** Stores what a client waits for, and says so: the value stays where the word is lost with a connection. */
-  async #tell(key: string, bytes: Buffer, deadline: number, reply: string): Promise<void> {
-    await this.#redis.set(key, bytes, 'PX', Math.max(1, deadline - Date.now()) + KEEP_MS);
-    await this.#redis.publish(reply, key);
-  }
-
-  /** A request is fetched once for all segments that this process holds. */
-  #request(key: string): Promise<Request> {
-    let request = this.#requests.get(key);
-    if (!request) {
-      request = this.#redis.getBuffer(key).then((bytes) => {
-        if (bytes === null) throw new Error(`request: expected one at ${key}, got none`);
-        return readRequest(bytes);
-      });
-      request.catch(() => this.#requests.delete(key));
-      this.#requests.set(key, request);
-      for (const old of this.#requests.keys()) {
-        if (this.#requests.size <= REQUESTS_KEPT) break;
-        this.#requests.delete(old);
+    const question = await this.#request(request);
+    const count = question.queries.length / question.dimensions;
+    const k = question.kind === 'radius' ? Infinity : question.k;
+    const bytes = await this.#inTurn(async () => {
+      const places: number[] = [];
+      const lists: Lists[] = [];
+      for (const [place, digest] of segments.entries()) {
+        const held = this.#held.get(digest)?.segment;
+        if (!held) continue; // given up since: another holds it
+        await this.#refresh(held, head);
+        lists.push(await held.answer(question));
+        places.push(place);
       }
-    }
-    return request;
+      return writeAnswer(places, mergeLists(lists, count, k));
+    });
+    // Not waited for: it goes the way of the word that the job has ended, ahead of it.
+    this.#redis.set(answer, bytes, 'PX', Math.max(1, deadline - Date.now()) + KEEP_MS).catch(() => {});
+  }
+
+  async #rows({ data }: Job<RowsJob>): Promise<void> {
+    const { request, segment, head, deadline, from, count, kind, k, recall, radius, exact } = data;
+    if (Date.now() > deadline) return;
+    const bytes = await this.#inTurn(async () => {
+      const held = this.#held.get(segment)?.segment;
+      if (!held) return null;
+      await this.#refresh(held, head);
+      const { dimensions } = held.index;
+      const { ids, vectors, next } = held.vectors(from, count);
+      return writeRequest({ kind, dimensions, k, recall, radius, exact, queries: vectors, ids, next });
+    });
+    if (bytes) await this.#redis.set(request, bytes, 'PX', Math.max(1, deadline - Date.now()) + KEEP_MS);
+  }
+
+  async #request(key: string): Promise<Request> {
+    const bytes = await this.#redis.getBuffer(key);
+    if (bytes === null) throw new Error(`request: expected one at ${key}, got none`);
+    return readRequest(bytes);
   }
 }
