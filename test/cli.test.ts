@@ -122,9 +122,14 @@ describe('the help', () => {
   it.each(commands)('of %s has an example that works', (command) => {
     const { status, stdout, stderr } = orthant([command, '--help']);
     expect([status, stderr]).toEqual([0, '']);
+    // Each line of the text is as full as 80 columns let it be.
+    const text = stdout.split('\n\n')[1].split('\n');
+    for (let i = 1; i < text.length; i++)
+      expect(text[i - 1].length + 1 + text[i].split(' ')[0].length).toBeGreaterThan(80);
     const example = /^Example:\n {2}\$ orthant (.*)$/m.exec(stdout)?.[1] ?? '';
     expect(example.split(' ')[0]).toBe(command);
-    expect(output(`${example} -q`).length).toBeGreaterThanOrEqual(0);
+    const brief = /^(eval|bench)$/.test(command) ? ' --seconds 0.01' : '';
+    expect(output(`${example} -q${brief}`).length).toBeGreaterThanOrEqual(0);
   });
 
   it('of the program has one too, and the version is that of the package', () => {
@@ -634,7 +639,7 @@ describe('join, graph and duplicates', () => {
 
 describe('eval', () => {
   it('prints recall, speed and memory beside exact search and pure JavaScript, and draws them', () => {
-    const text = output('eval base.npy queries.npy --plot drawn.svg -q');
+    const text = output('eval base.npy queries.npy --plot drawn.svg --seconds 0.05 -q');
     expect(text).toMatch(/^method +recall@10 +queries\/s +build +memory +bytes a row$/m);
     expect(text).toMatch(/^orthant, recall 0\.95 +[01]\.\d+ +[\d,]+ /m);
     expect(text).toMatch(/^exact search +1\.000 +[\d,]+ +- +288 kB +96\.0$/m);
@@ -652,7 +657,7 @@ describe('eval', () => {
     file.create_dataset({ name: 'neighbors', data: Int32Array.from(truth.ids), shape: [50, 20] });
     file.create_attribute('distance', 'angular');
     file.close();
-    const { metric, methods } = JSON.parse(output('eval ann.hdf5 --json --recall 0.9 -q'));
+    const { metric, methods } = JSON.parse(output('eval ann.hdf5 --json --recall 0.9 --seconds 0.05 -q'));
     expect(metric).toBe('cosine');
     expect(methods.map(({ method }: { method: string }) => method)).toEqual([
       'orthant',

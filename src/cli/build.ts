@@ -93,7 +93,7 @@ export function defineBuild(program: Command): void {
             `${JSON.stringify({ index: flags.out, rows, dimensions, metric, cells, bytes, buildMs })}\n`,
           );
         } else {
-          const size = `${count(rows)} rows × ${index.dimensions}, ${metric}, ${count(cells)} cells`;
+          const size = `${count(rows)} rows × ${index.dimensions}, ${metric}, ${count(cells)} cell${cells === 1 ? '' : 's'}`;
           await print(`${flags.out}: ${size}, ${shortBytes(bytes)}, built in ${shortTime(buildMs / 1000)}\n`);
         }
       } finally {

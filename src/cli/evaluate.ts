@@ -47,18 +47,22 @@ interface Measured {
 
 const TABLE_RECALLS: readonly number[] = [0.9, 0.95, 0.99];
 const CURVE_RECALLS: readonly number[] = [0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995];
-/** A method is measured for so long, at least one query and at most all. */
-const MEASURE_MS = 1000;
 /** Floats of a page of vectors that were made. */
 const PAGE_FLOATS = 2 ** 20;
 
-interface EvaluateFlags extends Common, InputOptions {
-  k: number;
+/** What both commands may be told about measuring. */
+interface MeasureFlags extends Common {
   recall?: number;
+  /** For how long each method is asked, at least one query. */
+  seconds: number;
+  plot?: string;
+}
+
+interface EvaluateFlags extends MeasureFlags, InputOptions {
+  k: number;
   queries: number;
   metric?: Metric;
   truth?: string;
-  plot?: string;
 }
 
 export function defineEval(program: Command): void {
@@ -66,14 +70,15 @@ export function defineEval(program: Command): void {
     .command('eval')
     .summary('how good and how fast an index of your vectors would be')
     .description(
-      'Builds an index of the base vectors, tunes it, and measures recall, queries per second and memory on the queries,\n' +
-        'beside exact search and pure JavaScript, all on one thread. An .hdf5 file of the ann-benchmarks has base, queries and\n' +
+      'Builds an index of the base vectors, tunes it, and measures recall, queries per second and memory on the queries, ' +
+        'beside exact search and pure JavaScript, all on one thread. An .hdf5 file of the ann-benchmarks has base, queries and ' +
         'true neighbors in one: give it alone.',
     )
     .argument('<base>', 'a file of vectors; their index must fit into memory')
     .argument('[queries]', 'a file of queries that are no rows of the base')
     .option('-k <k>', 'neighbors a query', integer(1, 65536), 10)
     .option('--recall <recall>', 'a recall to measure at; default 0.9, 0.95 and 0.99', number(0, 1))
+    .option('--seconds <seconds>', 'how long each method is measured', number(0.01, 3600), 1)
     .option('--queries <queries>', 'queries that are used at most', integer(1), 1000)
     .addOption(metricOption())
     .option('--truth <file>', 'ids of the true neighbors of each query, such as truth.ivecs')
@@ -117,7 +122,7 @@ export function defineEval(program: Command): void {
     });
 }
 
-interface BenchFlags extends Common {
+interface BenchFlags extends MeasureFlags {
   rows: number;
   dimensions: number;
   clusters: number;
@@ -125,8 +130,6 @@ interface BenchFlags extends Common {
   queries: number;
   seed: number;
   metric?: Metric;
-  recall?: number;
-  plot?: string;
 }
 
 export function defineBench(program: Command): void {
@@ -134,7 +137,7 @@ export function defineBench(program: Command): void {
     .command('bench')
     .summary('how fast this machine is, on vectors made for it')
     .description(
-      'Does what eval does, on vectors that it makes: normal ones around random centres, the same for the same seed. Real\n' +
+      'Does what eval does, on vectors that it makes: normal ones around random centres, the same for the same seed. Real ' +
         'vectors differ; measure yours with eval.',
     )
     .option('--rows <rows>', 'vectors', integer(1), 20_000)
@@ -143,6 +146,7 @@ export function defineBench(program: Command): void {
     .option('--queries <queries>', 'queries', integer(1), 500)
     .option('-k <k>', 'neighbors a query', integer(1, 65536), 10)
     .option('--recall <recall>', 'a recall to measure at; default 0.9, 0.95 and 0.99', number(0, 1))
+    .option('--seconds <seconds>', 'how long each method is measured', number(0.01, 3600), 1)
     .option('--seed <seed>', 'of the vectors', integer(0), 0)
     .addOption(metricOption())
     .option('--plot <file>', 'draw recall against queries per second as an .svg file')
@@ -202,7 +206,7 @@ async function readTruth(
   }
 }
 
-async function report(task: Task, flags: Common & { recall?: number; plot?: string }): Promise<void> {
+async function report(task: Task, flags: MeasureFlags): Promise<void> {
   const { rows, measured, curve } = await evaluate(task, flags);
   const { dimensions, metric, k, queries } = task;
   const about = { data: task.name, rows, dimensions, metric, k, queries: queries.length / dimensions };
@@ -249,7 +253,7 @@ interface Pass {
   pureQps: number;
 }
 
-async function readBase(task: Task, flags: Common): Promise<Pass> {
+async function readBase(task: Task, flags: MeasureFlags): Promise<Pass> {
   const { dimensions, metric, k, queries, rows } = task;
   const count = queries.length / dimensions;
   const index = new VectorIndex({ dimensions, metric });
@@ -269,8 +273,8 @@ async function readBase(task: Task, flags: Common): Promise<Pass> {
     exactMs += performance.now() - added;
     exact = merged(exact, found, first, k);
 
-    // How much of a second this page is worth; each query that is asked is asked on every page.
-    const share = MEASURE_MS * Math.min(1, pageRows / (rows ?? 64 * pageRows));
+    // How much of the time this page is worth; each query that is asked is asked on every page.
+    const share = 1000 * flags.seconds * Math.min(1, pageRows / (rows ?? 64 * pageRows));
     const before = pure && pure.offsets.length - 1;
     const { answers, msPerQuery } = javascript.search(page, queries, before ?? 1, before ?? count, share);
     pureMs += msPerQuery;
@@ -288,7 +292,7 @@ async function readBase(task: Task, flags: Common): Promise<Pass> {
 /** Builds, tunes and measures. */
 async function evaluate(
   task: Task,
-  flags: Common & { recall?: number; plot?: string },
+  flags: MeasureFlags,
 ): Promise<{ rows: number; measured: Measured[]; curve: Point[] }> {
   const { dimensions, k } = task;
   const queries = Array.from({ length: task.queries.length / dimensions }, (_, i) =>
@@ -308,7 +312,13 @@ async function evaluate(
   const at = (recall: number): { recall: number; qps: number } => {
     // Before the clock runs, the engine of JavaScript has seen the code.
     for (let i = 0; i < Math.min(queries.length, 200); i++) index.search(queries[i], { k, recall });
-    return measure(queries.length, truth, k, (i) => index.search(queries[i], { k, recall }).ids);
+    return measure(
+      1000 * flags.seconds,
+      queries.length,
+      truth,
+      k,
+      (i) => index.search(queries[i], { k, recall }).ids,
+    );
   };
   const tuneFor = (recall: number): void => {
     if (!TABLE_RECALLS.includes(recall)) index.tune({ recall, k });
@@ -345,6 +355,7 @@ function truthOf({ truth, k }: Task, exact: Answers): Set<number>[] {
 
 /** Asks queries for a while; recall over those that were asked. */
 function measure(
+  ms: number,
   queries: number,
   truth: Set<number>[],
   k: number,
@@ -355,7 +366,7 @@ function measure(
   let asked = 0;
   let spent = 0;
   // All of them once, and again while that was too short to time; but not for minutes where each is slow.
-  while (spent < MEASURE_MS && asked < 100 * queries) {
+  while (spent < ms && asked < 100 * queries) {
     const query = asked % queries;
     const start = performance.now();
     const ids = ask(query);

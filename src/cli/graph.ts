@@ -70,7 +70,7 @@ export function defineGraph(program: Command): void {
     .command('graph')
     .summary('the nearest other rows of every row')
     .description(
-      'Finds the k nearest other rows of every row of a file or a snapshot. Output as that of search, row by row. Until all\n' +
+      'Finds the k nearest other rows of every row of a file or a snapshot. Output as that of search, row by row. Until all ' +
         'are found they wait in a temporary file; with --unordered each is written as it is found, cell by cell.',
     )
     .argument('<rows>', 'a file of vectors, or a snapshot (.orthant)')
@@ -199,9 +199,9 @@ export function defineDuplicates(program: Command): void {
     .command('duplicates')
     .summary('groups of rows that are nearly alike')
     .description(
-      'Groups rows that are nearly alike: two rows within the radius of each other are in one group, and so are all that\n' +
-        'hang together by such pairs. A line for each group of two rows and more: their ids, in the order of the rows. With\n' +
-        '--rest a line for each row to keep instead: the rows left when of each group only the first stays. With --pairs a line\n' +
+      'Groups rows that are nearly alike: two rows within the radius of each other are in one group, and so are all that ' +
+        'hang together by such pairs. A line for each group of two rows and more: their ids, in the order of the rows. With ' +
+        '--rest a line for each row to keep instead: the rows left when of each group only the first stays. With --pairs a line ' +
         'for each pair within the radius: two ids and their distance.',
     )
     .argument('<rows>', 'a file of vectors, or a snapshot (.orthant)')

@@ -73,7 +73,7 @@ export function defineInfo(program: Command): void {
     .command('info')
     .summary('what is in a snapshot or a file of vectors')
     .description(
-      'Explains a snapshot: parts and their bytes, how full its cells are, which settings were tuned. Of a file of vectors it\n' +
+      'Explains a snapshot: parts and their bytes, how full its cells are, which settings were tuned. Of a file of vectors it ' +
         'tells format, rows and dimensions.',
     )
     .argument('<file>', 'a snapshot, or a file of vectors');

@@ -76,8 +76,8 @@ export function defineJoin(program: Command): void {
     .command('join')
     .summary('for each row of one file the nearest rows of another')
     .description(
-      'Finds, for each row of the left file, the k nearest rows of the right one, or all within a radius. Both may be larger\n' +
-        'than memory: the right one is indexed in parts, the left one passes by them in pages. Progress is kept in a folder\n' +
+      'Finds, for each row of the left file, the k nearest rows of the right one, or all within a radius. Both may be larger ' +
+        'than memory: the right one is indexed in parts, the left one passes by them in pages. Progress is kept in a folder ' +
         'beside the output, so that the same command goes on where it was interrupted, be it by Ctrl-C, a crash or a power cut.',
     )
     .argument('<left>', 'the file whose rows ask')

@@ -19,7 +19,7 @@ function makeProgram(): Command {
     .version(version, '-V, --version', 'print the version')
     .description(
       'Nearest neighbors of vectors in files: exact, or many times faster at a recall of your choice.\n\n' +
-        'Vectors come from .npy, .npz, .fvecs, .bvecs, .ivecs, .fbin, .u8bin, .csv, .tsv, .jsonl, .parquet and .hdf5 files,\n' +
+        'Vectors come from .npy, .npz, .fvecs, .bvecs, .ivecs, .fbin, .u8bin, .csv, .tsv, .jsonl, .parquet and .hdf5 files, ' +
         'also packed (.gz). Results go to stdout, words to stderr. Exit codes: 0 done, 1 failed, 2 used wrongly.',
     )
     .addHelpText(

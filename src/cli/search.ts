@@ -26,8 +26,8 @@ export function defineSearch(program: Command): void {
     .command('search')
     .summary('the nearest rows of an index for each query of a file')
     .description(
-      'Finds the nearest rows of an index for each query of a file, or all within a radius. The file may be larger than\n' +
-        'memory. A line for each neighbor: the number of the query, the id of the row, the distance; nearest first. With\n' +
+      'Finds the nearest rows of an index for each query of a file, or all within a radius. The file may be larger than ' +
+        'memory. A line for each neighbor: the number of the query, the id of the row, the distance; nearest first. With ' +
         '--json a line for each query. Queries that have ids (--id-field) keep them.',
     )
     .argument('<index>', 'a snapshot')
@@ -120,7 +120,7 @@ export function defineExact(program: Command): void {
     .command('exact')
     .summary('the true nearest rows of one file for each query of another')
     .description(
-      'Finds the true nearest rows of one file for each query of another by comparing all. Either may be larger than\n' +
+      'Finds the true nearest rows of one file for each query of another by comparing all. Either may be larger than ' +
         'memory. Output as that of search; ids are the numbers of the rows.',
     )
     .argument('<base>', 'the file with the rows')
@@ -187,8 +187,8 @@ export function defineConvert(program: Command): void {
     .command('convert')
     .summary('write a file of vectors in another format')
     .description(
-      'Writes a file of vectors in another format, a page at a time. Formats are told by the endings of the names; with\n' +
-        '.gz behind it a file is packed. Written are .npy (float32), .fvecs, .bvecs, .ivecs, .fbin, .u8bin, .i8bin, .ibin,\n' +
+      'Writes a file of vectors in another format, a page at a time. Formats are told by the endings of the names; with ' +
+        '.gz behind it a file is packed. Written are .npy (float32), .fvecs, .bvecs, .ivecs, .fbin, .u8bin, .i8bin, .ibin, ' +
         '.csv, .tsv and .jsonl; read are also .npz, .parquet and .hdf5.',
     )
     .argument('<from>', 'the file to read; file#array for one array of a .npz or .hdf5 file')

@@ -250,7 +250,7 @@ class OpenedFile implements VectorSource {
       throw new FileFormatError(
         'ERR_FILE_VALUE',
         this.path,
-        `finite numbers of at most ${LARGEST}`,
+        'finite numbers of at most 1e16',
         `${vectors[i]} in row ${row}, column ${i % this.dimensions}`,
       );
     }
