@@ -366,6 +366,49 @@ function principalStep(clock: number): Work {
   };
 }
 
+/** Comparing every row, of both kinds, and what goes over all bytes of an index that is loaded. */
+function wholeSteps(vectors: Float32Array, queries: Float32Array, clock: number): Work[] {
+  const some = 8192;
+  const works = (['f32', 'int8'] as const).map((storage): Work => {
+    const engine = new Engine(WIDTH, 'euclidean', storage, 0n, 2 ** 30);
+    engine.append(vectors.subarray(0, some * WIDTH), some, false);
+    engine.runExact(queries.subarray(0, WIDTH), K); // sets it up for K
+    const { kernels, address } = engine.plan;
+    const rowBytes = storage === 'f32' ? 4 * WIDTH : WIDTH + 16;
+    const [time] = leastTimes([() => kernels.searchExact(address)]);
+    return {
+      what: storage === 'f32' ? 'exact search, float32 rows' : 'exact search, 8-bit rows',
+      unit: 'Mrow/s',
+      count: some / 1e6,
+      nanoseconds: time - clock,
+      need: {
+        ...(storage === 'f32'
+          ? { floats: some * 3 * WIDTH }
+          : { products: some * 2 * WIDTH, floats: some * 3 }),
+        read: some * rowBytes,
+        set: some * rowBytes,
+      },
+    };
+  });
+  const { plan } = new Engine(WIDTH, 'euclidean', 'f32', 0n, 2 ** 30);
+  const bytes = 2 ** 20;
+  const checked = plan.reserve('bench bytes', bytes);
+  const table = plan.reserve('bench table', 2 ** 14);
+  plan.kernels.fillChecksumTable(table);
+  const [time] = leastTimes([() => plan.kernels.checksum(table, 0, checked, bytes)]);
+  return [
+    ...works,
+    {
+      what: 'checksum of a snapshot',
+      unit: 'MB/s',
+      count: bytes / 1e6,
+      nanoseconds: time - clock,
+      // a look-up for each byte, in a table that is in the first cache
+      need: { read: bytes + 4 * bytes, set: bytes },
+    },
+  ];
+}
+
 /** Rows around centres, and queries like them: a few cells hold the neighbors, and many rows are nearly as near. */
 function clumps(): { vectors: Float32Array; queries: Float32Array } {
   const random = new RandomGenerator(7);
@@ -401,6 +444,7 @@ export function measureEngineKernels(): { peaks: Peaks; engine: EngineKernelResu
     ...querySteps(engine, vectors, queries, clock),
     ...buildSteps(engine, clock),
     principalStep(clock),
+    ...wholeSteps(vectors, queries, clock),
   ];
   // Whatever else the machine did in the meantime: the best of both counts.
   const after = measurePeaks();
@@ -419,7 +463,7 @@ export function engineTable({ peaks, engine }: ReturnType<typeof measureEngineKe
     what,
     unit,
     figure(rate),
-    percent(arithmetic),
+    arithmetic > 0 ? percent(arithmetic) : '',
     `${percent(reading)} of ${figure(memory.gigabytes)} GB/s`,
   ]);
   const { floats, nibbles, products } = peaks;

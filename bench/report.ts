@@ -524,7 +524,7 @@ function engineSection(engine: EngineKernelResult[], { floats, nibbles, products
     what,
     unit,
     figure(rate),
-    percent(arithmetic),
+    arithmetic > 0 ? percent(arithmetic) : '',
     `${percent(reading)} of ${figure(memory.gigabytes)} GB/s`,
   ]);
   return [
