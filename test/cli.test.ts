@@ -187,7 +187,8 @@ describe('build, search and exact', () => {
 
   it('write files: texts, and matrices of ids', () => {
     const { ids } = exact(4);
-    output('exact base.npy queries.npy -k 4 -o truth.ivecs');
+    const told = output('exact base.npy queries.npy -k 4 -o truth.ivecs --json -q');
+    expect(JSON.parse(told)).toEqual({ out: 'truth.ivecs', rows: 50, neighbors: 200 });
     const words = new Int32Array(new Uint8Array(readFileSync(path.join(folder, 'truth.ivecs'))).buffer);
     expect([...words].filter((_, i) => i % 5 > 0)).toEqual([...ids]);
     output('exact base.npy queries.npy -k 4 -o truth.tsv.gz');
@@ -245,7 +246,8 @@ describe('files of all formats', () => {
     const formats = ['fvecs', 'fbin', 'csv', 'tsv', 'jsonl', 'npy.gz', 'jsonl.gz', 'fvecs.gz', 'npy'];
     let from = 'queries.npy';
     for (const format of formats) {
-      output(`convert ${from} step.${format}`);
+      const told = JSON.parse(output(`convert ${from} step.${format} --json -q`));
+      expect(told).toEqual({ to: `step.${format}`, rows: 50, dimensions: DIMENSIONS });
       from = `step.${format}`;
     }
     expect(readVectors(path.join(folder, 'step.npy')).vectors).toEqual(queries);
@@ -573,7 +575,11 @@ describe('join, graph and duplicates', () => {
     expect(await ended).toBe('SIGKILL');
     expect(existsSync(path.join(folder, 'killed.tsv'))).toBe(false);
     // Another join does not take up this one.
-    expect(orthant('join left.npy base.npy -k 6 -o killed.tsv -q').status).toBe(2);
+    const other = orthant('join left.npy base.npy -k 6 -o killed.tsv -q');
+    expect([other.status, other.stderr]).toEqual([
+      2,
+      expect.stringMatching(/of the same join.*--restart begins anew/),
+    ]);
     const again = JSON.parse(output([...task, '--threads', '2', '--json']));
     expect(again.resumedAt).toBeGreaterThan(500);
     output([...task.slice(0, 6), 'whole.tsv', ...task.slice(7)]);
@@ -582,6 +588,12 @@ describe('join, graph and duplicates', () => {
     );
     expect(killed === whole).toBe(true);
     expect(readdirSync(folder).filter((name) => /(killed|whole).*\.join/.test(name))).toEqual([]);
+    // Progress that is of no use is forgotten when that is asked for.
+    mkdirSync(place);
+    writeFileSync(path.join(place, 'state.json'), '{"version":1}');
+    expect(orthant('join queries.npy whole.orthant -o killed.tsv -q').status).toBe(2);
+    expect(output('join queries.npy whole.orthant -o killed.tsv --restart -q')).toContain('of 50 rows');
+    expect(existsSync(place)).toBe(false);
   });
 
   it('graph finds the nearest other rows', () => {

@@ -35,6 +35,7 @@ interface JoinFlags extends Common, InputOptions, FilterOptions {
   partRows?: number;
   pageRows: number;
   checkpoint: number;
+  restart?: boolean;
 }
 
 /** Bytes of an index that one part of the right file becomes, at most: an index has 4 GiB, and is built beside itself. */
@@ -100,7 +101,8 @@ export function defineJoin(program: Command): void {
       integer(1),
     )
     .option('--page-rows <rows>', 'left rows that are searched at a time', integer(1, 2 ** 20), 2048)
-    .option('--checkpoint <seconds>', 'how often progress is kept', number(0), 10);
+    .option('--checkpoint <seconds>', 'how often progress is kept', number(0), 10)
+    .option('--restart', 'begin anew, whatever progress of an earlier join there is');
   inputOptions(filterOptions(command))
     .addHelpText('after', '\nExample:\n  $ orthant join orders.npy products.npy -k 3 -o matches.tsv')
     .action(async (left: string, right: string, flags: JoinFlags) => {
@@ -197,10 +199,10 @@ class Join {
         ]),
       )
       .digest('hex');
-    const old = this.#readState();
+    const old = flags.restart ? undefined : this.#readState();
     if (old !== undefined && old.task !== task) {
       throw new UsageError(
-        `${this.#folder}: expected progress of the same join, got that of another; remove the folder to begin anew`,
+        `${this.#folder}: expected progress of the same join, got that of another; --restart begins anew`,
       );
     }
     this.#state = old ?? { version: 2, task, part: 0, rows: 0, bytes: 0, bytesBefore: 0, all: null };
@@ -403,7 +405,7 @@ class Join {
     } catch {
       // Not ours, or damaged: said below.
     }
-    throw new UsageError(`${file}: expected progress of a join, got something else; remove the folder`);
+    throw new UsageError(`${file}: expected progress of a join, got something else; --restart begins anew`);
   }
 
   /** Keeps how far the join has come. What the state speaks of is on the disk by now. */

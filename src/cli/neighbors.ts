@@ -22,7 +22,7 @@ const TEXT_BYTES = 2 ** 18;
 
 /**
  * Lines to stdout or to a text file, or a matrix of ids to an .ivecs or .ibin file; `k` is its width, undefined where there is
- * no largest number of neighbors.
+ * no largest number of neighbors. With `json` a line about the file goes to stdout when it is there.
  */
 export async function openSink(
   out: string | undefined,
@@ -30,6 +30,24 @@ export async function openSink(
   options: { json?: boolean },
 ): Promise<NeighborSink> {
   if (out === undefined) return lines(print, options.json === true, '\t');
+  const sink = await openFileSink(out, k);
+  if (!options.json) return sink;
+  let [rows, neighbors] = [0, 0];
+  return {
+    ...sink,
+    write(answers, ...names) {
+      rows += answers.offsets.length - 1;
+      neighbors += answers.ids.length;
+      return sink.write(answers, ...names);
+    },
+    async finish() {
+      await sink.finish();
+      await print(`${JSON.stringify({ out, rows, neighbors })}\n`);
+    },
+  };
+}
+
+async function openFileSink(out: string, k: number | undefined): Promise<NeighborSink> {
   const format = checkSink(out, k);
   if (format === 'ivecs' || format === 'ibin') {
     return matrix(await createVectors(out, { dimensions: k as number, format }), k as number);

@@ -7,7 +7,7 @@ import { checkSame, type InputOptions, inputOptions, metricOf, openInput } from 
 import { checkSink, type Name, type NeighborSink, openSink } from './neighbors.js';
 import type { Command } from './packages.js';
 import { answered, openSnapshot } from './searchers.js';
-import { integer, Meter, number, say, UsageError, whileWriting } from './terminal.js';
+import { integer, Meter, number, print, say, UsageError, whileWriting } from './terminal.js';
 
 /** Queries of a page: an answer in a second or so, however slow the index. */
 const QUERY_ROWS = 1024;
@@ -226,6 +226,8 @@ export function defineConvert(program: Command): void {
             }
             meter.stop();
           });
+          const { dimensions } = source;
+          if (flags.json) await print(`${JSON.stringify({ to, rows: writer.rows, dimensions })}\n`);
         });
       } finally {
         await source.close();
