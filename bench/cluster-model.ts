@@ -1,16 +1,16 @@
 /**
  * A cluster on paper, from what bench/cluster.ts measured: `npx tsx bench/cluster-model.ts [bench/results/cluster.json]`.
  *
- * A block of queries costs
+ * A block of queries over S segments on W workers is J = min(S, W) jobs, and costs
  *
- *     ms(S, W) = flow + child · S + ⌈S / W⌉ · segment(n / S)        latency, S segments on W workers
- *     cpu(S) = c + d · S + S · segment(n / S)                        client, workers and Redis together
- *     commands(S) = a + b · S                                        Redis' work, one thread
- *     bytes(S, W) = request · (1 + min(S, W)) + answer · 2 S + 2 · merged     a query's share of what crosses the network
+ *     ms = a + b · J + ⌈S / W⌉ · segment(n / S)         latency
+ *     cpu = c + d · J + S · segment(n / S)              client, workers and Redis together
+ *     commands = e + f · J                              Redis' work, one thread
+ *     bytes = request · (1 + J) + 2 · answer · J + (g + h · J) / block      a query's share of what crosses the network
  *
- * The coefficients are fitted by least squares. Each of the runs at 1, 2, 4 and 8 segments is predicted from the three
- * others, and the prediction printed beside what was measured; then all four carry it to 1e9 and 1e11 vectors. `segment(n)` grows with the power of n that the measured block in one
- * process shows.
+ * The coefficients are fitted by least squares. Each of the runs (1, 2, 4 and 8 segments on two workers, 4 segments on one and
+ * on four) is predicted from the others, and the prediction printed beside what was measured; then all carry it to 1e9 and
+ * 1e11 vectors. `segment(n)` grows with the power of n that the measured block in one process shows.
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -23,12 +23,10 @@ const REDIS_COMMANDS = 100_000;
 const [MACHINE_BYTES, CORES] = [48 * 2 ** 30, 8];
 
 export interface ClusterModel {
-  flowMs: number;
-  childMs: number;
   segmentMs(rows: number): number;
-  /** CPU milliseconds of a block of n rows in so many segments. */
-  cpuMs(segments: number, rows: number): number;
-  commands(segments: number): number;
+  /** CPU milliseconds of a block of n rows in so many segments on so many workers. */
+  cpuMs(segments: number, workers: number, rows: number): number;
+  commands(segments: number, workers: number): number;
   bytes(segments: number, workers: number): number;
   blockMs(segments: number, workers: number, rows: number): number;
   bytesPerRow: number;
@@ -45,41 +43,56 @@ export function fitLine(points: readonly (readonly [number, number])[]): [number
   return [meanY - slope * meanX, slope];
 }
 
+/** The runs with blocks of the usual size, and their jobs. */
+function runsOf({ cluster, workers, block }: ClusterResult): (ClusterFigures & Run)[] {
+  return cluster
+    .filter((f) => (f.block ?? block) === block)
+    .map((f) => ({ ...f, workers: f.workers ?? workers, jobs: Math.min(f.segments, f.workers ?? workers) }));
+}
+
+interface Run {
+  workers: number;
+  jobs: number;
+}
+
 export function fitModel(result: ClusterResult): ClusterModel {
-  const { cluster, rows, dimensions, k, block, workers, segmentBytes } = result;
+  const { rows, dimensions, k, block, segmentBytes } = result;
+  const runs = runsOf(result);
   // One segment's time against its rows, on logarithmic scales.
   const [logBase, exponent] = fitLine(
-    cluster.map((f) => [Math.log(rows / f.segments), Math.log(f.inProcessCpuMs / f.segments)]),
+    runs.map((f) => [Math.log(rows / f.segments), Math.log(f.inProcessCpuMs / f.segments)]),
   );
   const segmentMs = (n: number): number => Math.exp(logBase + exponent * Math.log(n));
-  const rest = (f: ClusterFigures): number =>
-    f.blockMs - Math.ceil(f.segments / workers) * segmentMs(rows / f.segments);
-  const [flowMs, childMs] = fitLine(cluster.map((f) => [f.segments, rest(f)]));
-  const [cpu0, cpu1] = fitLine(
-    cluster.map((f) => [f.segments, f.blockCpuMs - f.segments * segmentMs(rows / f.segments)]),
-  );
-  const [commands0, commands1] = fitLine(cluster.map((f) => [f.segments, f.commandsPerBlock]));
-  const bytesAlone = (segments: number, holders: number): number =>
-    4 * dimensions * (1 + Math.min(segments, holders)) + 8 * k * 2 * segments + 2 * 12 * k;
-  // What BullMQ adds, per block and per child, spread over the block's queries.
-  const [bytes0, bytes1] = fitLine(
-    cluster.map((f) => [f.segments, (f.bytesPerQuery - bytesAlone(f.segments, workers)) * block]),
-  );
+  const againstJobs = (
+    rest: (f: ClusterFigures & Run) => number,
+  ): ((segments: number, w: number) => number) => {
+    const [fixed, each] = fitLine(runs.map((f) => [f.jobs, rest(f)]));
+    return (segments, workers) => fixed + each * Math.min(segments, workers);
+  };
+  const waitMs = (segments: number, workers: number, n: number): number =>
+    Math.ceil(segments / workers) * segmentMs(n / segments);
+  const restMs = againstJobs((f) => f.blockMs - waitMs(f.segments, f.workers, rows));
+  const restCpuMs = againstJobs((f) => f.blockCpuMs - f.segments * segmentMs(rows / f.segments));
+  // Queries to Redis and to each worker; f64 ids and f32 distances from each worker to Redis and to the client.
+  const ownBytes = (segments: number, workers: number): number => {
+    const jobs = Math.min(segments, workers);
+    return 4 * dimensions * (1 + jobs) + 2 * 12 * k * jobs;
+  };
+  // What BullMQ adds, per block and per job, spread over the block's queries.
+  const restBytes = againstJobs((f) => (f.bytesPerQuery - ownBytes(f.segments, f.workers)) * block);
   return {
-    flowMs,
-    childMs,
     segmentMs,
-    cpuMs: (segments, n) => cpu0 + cpu1 * segments + segments * segmentMs(n / segments),
-    commands: (segments) => commands0 + commands1 * segments,
-    bytes: (segments, holders) => bytesAlone(segments, holders) + (bytes0 + bytes1 * segments) / block,
-    blockMs: (segments, holders, n) =>
-      flowMs + childMs * segments + Math.ceil(segments / holders) * segmentMs(n / segments),
+    cpuMs: (segments, workers, n) => restCpuMs(segments, workers) + segments * segmentMs(n / segments),
+    commands: againstJobs((f) => f.commandsPerBlock),
+    bytes: (segments, workers) => ownBytes(segments, workers) + restBytes(segments, workers) / block,
+    blockMs: (segments, workers, n) => restMs(segments, workers) + waitMs(segments, workers, n),
     bytesPerRow: segmentBytes / rows,
   };
 }
 
 export interface Prediction {
   segments: number;
+  workers: number;
   blockCpuMs: number;
   blockMs: number;
   bytesPerQuery: number;
@@ -88,24 +101,25 @@ export interface Prediction {
 
 /** Each run as the others predict it; none where they are too few for a line. */
 export function predict(result: ClusterResult): Prediction[] {
-  const { cluster, rows, workers } = result;
-  if (cluster.length < 3) return [];
-  return cluster.map((left) => {
-    const model = fitModel({ ...result, cluster: cluster.filter((f) => f !== left) });
-    const { segments } = left;
+  const runs = runsOf(result);
+  if (runs.length < 3) return [];
+  return runs.map((left) => {
+    const model = fitModel({ ...result, cluster: runs.filter((f) => f !== left) });
+    const { segments, workers } = left;
     return {
       segments,
-      blockCpuMs: model.cpuMs(segments, rows),
-      blockMs: model.blockMs(segments, workers, rows),
+      workers,
+      blockCpuMs: model.cpuMs(segments, workers, result.rows),
+      blockMs: model.blockMs(segments, workers, result.rows),
       bytesPerQuery: model.bytes(segments, workers),
-      commandsPerBlock: model.commands(segments),
+      commandsPerBlock: model.commands(segments, workers),
     };
   });
 }
 
 function print(result: ClusterResult): void {
   const model = fitModel(result);
-  const { cluster, rows, block } = result;
+  const { rows, block } = result;
   const predicted = predict(result);
   console.log(
     `measured at ${result.commit} on ${result.machine}, Node ${result.node}: ${result.data}, ${rows} rows\n`,
@@ -115,11 +129,11 @@ function print(result: ClusterResult): void {
   console.log(
     table([
       [
-        ...['segments', 'CPU ms', 'model', 'off', 'block ms', 'model', 'off'],
+        ...['segments', 'workers', 'CPU ms', 'model', 'off', 'block ms', 'model', 'off'],
         ...['bytes/query', 'model', 'off', 'commands', 'model', 'off'],
       ],
-      ...cluster.map((f, i) => [
-        String(f.segments),
+      ...runsOf(result).map((f, i) => [
+        ...[String(f.segments), String(f.workers)],
         ...(['blockCpuMs', 'blockMs', 'bytesPerQuery', 'commandsPerBlock'] as const).flatMap((field) => {
           const guess = predicted[i]?.[field] ?? Number.NaN;
           return [figure(f[field]), figure(guess), off(guess, f[field])];
@@ -150,7 +164,7 @@ function print(result: ClusterResult): void {
     const segments = Math.ceil(n / perSegment);
     const machines = Math.ceil((n * model.bytesPerRow) / MACHINE_BYTES);
     const holders = machines * CORES;
-    const cpuMs = model.cpuMs(segments, n);
+    const cpuMs = model.cpuMs(segments, machines, n);
     sizes.push([
       n.toExponential(0),
       figure(perSegment),
@@ -160,22 +174,25 @@ function print(result: ClusterResult): void {
       figure(model.bytes(segments, machines) / 1000),
       figure(model.blockMs(segments, holders, n)),
       figure((block * 1000 * holders) / cpuMs),
-      figure((block * REDIS_COMMANDS) / model.commands(segments)),
+      figure((block * REDIS_COMMANDS) / model.commands(segments, machines)),
     ]);
   }
   console.log(table(sizes));
-  const busiest = (segments: number): number => (block * REDIS_COMMANDS) / model.commands(segments);
-  const limit = [...Array(17).keys()]
+  const machinesFor = (segments: number): number =>
+    Math.ceil((segments * 4e6 * model.bytesPerRow) / MACHINE_BYTES);
+  const limit = [...Array(20).keys()]
     .map((i) => 2 ** i)
     .find((segments) => {
-      const machines = Math.ceil((segments * 4e6 * model.bytesPerRow) / MACHINE_BYTES);
-      return busiest(segments) < (block * 1000 * machines * CORES) / (segments * model.segmentMs(4e6));
+      const machines = machinesFor(segments);
+      const byRedis = (block * REDIS_COMMANDS) / model.commands(segments, machines);
+      return byRedis < (block * 1000 * machines * CORES) / (segments * model.segmentMs(4e6));
     });
+  const where = limit === undefined ? 'more than 524,288' : `${limit}`;
   console.log(
-    `\nWith segments of 4e6 rows one Redis is the limit from ${limit ?? 'more than 65,536'} segments on. Then, in this order: larger` +
-      ' segments; one job for each machine instead of each segment, which divides the children by the segments a machine holds;' +
-      ' several queues over several Redis, each with its share of the blocks, since blocks know nothing of each other; and' +
-      ' segments in an object store (`SegmentStore`), so that Redis holds only what is under way.',
+    `\nWith segments of 4e6 rows one Redis is the limit from ${where} segments (${figure(machinesFor(limit ?? 524_288))} machines)` +
+      ' on. Then, in this order: larger blocks, since jobs are counted by blocks; several clusters side by side, each with a' +
+      ' Redis and its share of the segments or of the blocks, which know nothing of each other; and segments in an object' +
+      ' store (`SegmentStore`), so that Redis holds only what is under way.',
   );
 }
 

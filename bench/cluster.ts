@@ -4,7 +4,9 @@
  *     npx tsx bench/data.ts words
  *     npm run bench:cluster -- [--rows 340479] [--segments 1,2,4,8] [--json bench/results/cluster.json]
  *
- * A Redis of its own on loopback, two worker processes, `words` cut into 1, 2, 4 and 8 segments. For each: seconds to
+ * A Redis of its own on loopback, two worker processes, `words` cut into 1, 2, 4 and 8 segments; with 4 also one worker and
+ * four, and blocks of 500. Processes that search at the same time share the machine's caches and are slower for it, by
+ * whatever way they are called: one worker tells what the cluster itself costs beside one process. For each: seconds to
  * publish, bytes that Redis moved per query, Redis commands per block, CPU time of a block of 100 queries (client, workers
  * and Redis together) and of the same segments called in this process, the time that a block takes, recall beside both; at
  * the end the time until all is served again after a worker was killed. CPU times are what other work on the machine hardly
@@ -28,16 +30,23 @@ const BLOCK = 100;
 const RECALL = 0.95;
 const WORKERS = 2;
 const COUNTS = [1, 2, 4, 8];
+/** At this count also other numbers of workers, and larger blocks. */
+const MORE_AT = 4;
+const MORE_WORKERS = [1, 4];
+const MORE_BLOCKS = [500];
 const GONE_MS = 2000;
 /** Rounds of all queries: the first warm both sides up, whose code is compiled as it runs. */
 const [WARM, ROUNDS] = [5, 5];
 
 export interface ClusterFigures {
   segments: number;
+  /** Worker processes and queries a block, where they differ from the result's. */
+  workers?: number;
+  block?: number;
   publishSeconds: number;
   bytesPerQuery: number;
   commandsPerBlock: number;
-  /** CPU milliseconds of a block of 100 queries: client, workers and Redis. */
+  /** CPU milliseconds of a block of queries: client, workers and Redis. */
   blockCpuMs: number;
   /** Of them in Redis. */
   redisCpuMs: number;
@@ -66,10 +75,10 @@ export interface ClusterResult extends Provenance {
 }
 
 /** A worker process; resolves when it has joined. */
-async function startWorker(redis: string, name: string): Promise<ChildProcess> {
+async function startWorker(redis: string, name: string, memoryBytes: number): Promise<ChildProcess> {
   const child = spawn(
     process.execPath,
-    [WORKER, JSON.stringify({ redis, name, goneAfterMs: GONE_MS, memoryBytes: 2 ** 32 })],
+    [WORKER, JSON.stringify({ redis, name, goneAfterMs: GONE_MS, memoryBytes })],
     {
       stdio: ['ignore', 'pipe', 'inherit'],
     },
@@ -141,6 +150,77 @@ async function main(): Promise<void> {
   const figures: ClusterFigures[] = [];
   let segmentBytes = 0;
   let recoverySeconds = 0;
+
+  const measure = async ({
+    cluster,
+    redis,
+    children,
+    local,
+    block,
+  }: {
+    cluster: Cluster;
+    redis: Redis;
+    children: ChildProcess[];
+    local: { base: number; index: VectorIndex }[];
+    block: number;
+  }): Promise<Omit<ClusterFigures, 'segments' | 'workers' | 'block' | 'publishSeconds'>> => {
+    const options = { k: K, recall: RECALL, block };
+    let recall = 0;
+    for (let round = 0; round < WARM; round++)
+      recall = recallOf((await cluster.searchBatch(queries, options)).ids, truth, truthStride, nq);
+
+    const blocks = (ROUNDS * nq) / block;
+    const before = await counters(redis);
+    const cpuBefore = cpuMs() + cpuMsOf(children);
+    const together = performance.now();
+    for (let round = 0; round < ROUNDS; round++) await cluster.searchBatch(queries, options);
+    const seconds = (performance.now() - together) / 1000;
+    const after = await counters(redis);
+    const cpu = cpuMs() + cpuMsOf(children) - cpuBefore;
+
+    const blockMs: number[] = [];
+    for (let i = 0; i < nq; i += block) {
+      const start = performance.now();
+      await cluster.searchBatch(queries.subarray(i * d, (i + block) * d), options);
+      blockMs.push(performance.now() - start);
+    }
+
+    const found = new Float64Array(nq * K);
+    const search = (): void => {
+      for (let i = 0; i < nq; i += block) {
+        const some = queries.subarray(i * d, (i + block) * d);
+        const answers = local.map(({ base, index }) => ({
+          base,
+          ...index.searchBatch(some, { k: K, recall: RECALL }),
+        }));
+        for (let q = 0; q < some.length / d; q++) {
+          const all = answers.flatMap(({ base, ids, distances }) =>
+            Array.from({ length: K }, (_, j) => ({
+              id: base + ids[q * K + j],
+              distance: distances[q * K + j],
+            })),
+          );
+          all.sort((a, b) => a.distance - b.distance || a.id - b.id);
+          for (let j = 0; j < K; j++) found[(i + q) * K + j] = all[j].id;
+        }
+      }
+    };
+    for (let round = 0; round < WARM; round++) search();
+    const inProcess = cpuMs();
+    for (let round = 0; round < ROUNDS; round++) search();
+    return {
+      bytesPerQuery: (after.bytes - before.bytes) / (ROUNDS * nq),
+      commandsPerBlock: (after.commands - before.commands) / blocks,
+      blockCpuMs: (cpu + after.cpuMs - before.cpuMs) / blocks,
+      redisCpuMs: (after.cpuMs - before.cpuMs) / blocks,
+      inProcessCpuMs: (cpuMs() - inProcess) / blocks,
+      blockMs: median(blockMs),
+      queriesPerSecond: (ROUNDS * nq) / seconds,
+      recall,
+      inProcessRecall: recallOf(found, truth, truthStride, nq),
+    };
+  };
+
   try {
     for (const count of counts) {
       const name = `bench-${count}`;
@@ -149,77 +229,42 @@ async function main(): Promise<void> {
       const start = performance.now();
       await cluster.publish(vectors, { dimensions: d, metric: 'cosine', segmentRows });
       const publishSeconds = (performance.now() - start) / 1000;
-      const workers = await Promise.all(Array.from({ length: WORKERS }, () => startWorker(server.url, name)));
-      const served = async (): Promise<boolean> =>
-        (await cluster.status()).segments.every(({ holders }) => holders > 0);
-      await until(served);
-      const options = { k: K, recall: RECALL, block: BLOCK };
-      let recall = 0;
-      for (let round = 0; round < WARM; round++)
-        recall = recallOf((await cluster.searchBatch(queries, options)).ids, truth, truthStride, nq);
-
-      const blocks = (ROUNDS * nq) / BLOCK;
-      const before = await counters(redis);
-      const cpuBefore = cpuMs() + cpuMsOf(workers);
-      const together = performance.now();
-      for (let round = 0; round < ROUNDS; round++) await cluster.searchBatch(queries, options);
-      const seconds = (performance.now() - together) / 1000;
-      const after = await counters(redis);
-      const cpu = cpuMs() + cpuMsOf(workers) - cpuBefore;
-
-      const blockMs: number[] = [];
-      for (let i = 0; i < nq; i += BLOCK) {
-        const start = performance.now();
-        await cluster.searchBatch(queries.subarray(i * d, (i + BLOCK) * d), options);
-        blockMs.push(performance.now() - start);
-      }
-
-      const local = await segmentsOf(redis, name);
-      const found = new Float64Array(nq * K);
-      const search = (): void => {
-        for (let i = 0; i < nq; i += BLOCK) {
-          const block = queries.subarray(i * d, (i + BLOCK) * d);
-          const answers = local.map(({ base, index }) => ({
-            base,
-            ...index.searchBatch(block, { k: K, recall: RECALL }),
-          }));
-          for (let q = 0; q < BLOCK; q++) {
-            const all = answers.flatMap(({ base, ids, distances }) =>
-              Array.from({ length: K }, (_, j) => ({
-                id: base + ids[q * K + j],
-                distance: distances[q * K + j],
-              })),
-            );
-            all.sort((a, b) => a.distance - b.distance || a.id - b.id);
-            for (let j = 0; j < K; j++) found[(i + q) * K + j] = all[j].id;
-          }
-        }
-      };
-      for (let round = 0; round < WARM; round++) search();
-      const inProcess = cpuMs();
-      for (let round = 0; round < ROUNDS; round++) search();
-      figures.push({
-        segments: count,
-        publishSeconds,
-        bytesPerQuery: (after.bytes - before.bytes) / (ROUNDS * nq),
-        commandsPerBlock: (after.commands - before.commands) / blocks,
-        blockCpuMs: (cpu + after.cpuMs - before.cpuMs) / blocks,
-        redisCpuMs: (after.cpuMs - before.cpuMs) / blocks,
-        inProcessCpuMs: (cpuMs() - inProcess) / blocks,
-        blockMs: median(blockMs),
-        queriesPerSecond: (ROUNDS * nq) / seconds,
-        recall,
-        inProcessRecall: recallOf(found, truth, truthStride, nq),
-      });
       segmentBytes = (await cluster.status()).segments.reduce((sum, { bytes }) => sum + bytes, 0);
-      if (count === 4) {
-        const killed = performance.now();
-        workers[0].kill('SIGKILL');
-        await until(async () => (await cluster.status()).segments.some(({ holders }) => holders === 0));
+      const local = await segmentsOf(redis, name);
+      const largest = Math.max(...(await cluster.status()).segments.map(({ bytes }) => bytes));
+      const isFull = count === MORE_AT;
+      for (const workers of [WORKERS, ...(isFull ? MORE_WORKERS : [])]) {
+        // As much memory as each one's share takes, so that all have theirs.
+        const memoryBytes = (Math.ceil(count / workers) + 0.5) * largest;
+        const children = await Promise.all(
+          Array.from({ length: workers }, () => startWorker(server.url, name, memoryBytes)),
+        );
+        const served = async (): Promise<boolean> =>
+          (await cluster.status()).segments.every(({ holders }) => holders > 0);
         await until(served);
-        recoverySeconds = (performance.now() - killed) / 1000;
+        for (const block of [BLOCK, ...(isFull && workers === WORKERS ? MORE_BLOCKS : [])]) {
+          const measured = await measure({ cluster, redis, children, local, block });
+          figures.push({
+            segments: count,
+            ...(workers !== WORKERS && { workers }),
+            ...(block !== BLOCK && { block }),
+            publishSeconds,
+            ...measured,
+          });
+        }
+        if (isFull && workers === WORKERS) {
+          // One that has room for all takes over from one that is killed.
+          const heir = await startWorker(server.url, name, 2 ** 32);
+          const killed = performance.now();
+          children[0].kill('SIGKILL');
+          await until(async () => (await cluster.status()).segments.some(({ holders }) => holders === 0));
+          await until(served);
+          recoverySeconds = (performance.now() - killed) / 1000;
+          heir.kill('SIGKILL');
+        }
+        for (const child of children) child.kill('SIGKILL');
+        await until(async () => (await cluster.status()).workers.length === 0);
       }
-      for (const worker of workers) worker.kill('SIGKILL');
       for (const { index } of local) index.dispose();
       await cluster.close();
       await redis.flushall();
@@ -248,6 +293,8 @@ async function main(): Promise<void> {
       [
         ...[
           'segments',
+          'workers',
+          'block',
           'publish s',
           'bytes/query',
           'commands/block',
@@ -258,7 +305,14 @@ async function main(): Promise<void> {
         ...['more', 'block ms', 'QPS', 'recall', 'in process'],
       ],
       ...figures.map((f) => [
-        ...[f.segments, f.publishSeconds, f.bytesPerQuery, f.commandsPerBlock].map(figure),
+        ...[
+          f.segments,
+          f.workers ?? WORKERS,
+          f.block ?? BLOCK,
+          f.publishSeconds,
+          f.bytesPerQuery,
+          f.commandsPerBlock,
+        ].map(figure),
         ...[f.blockCpuMs, f.redisCpuMs, f.inProcessCpuMs].map(figure),
         `${Math.round(100 * (f.blockCpuMs / f.inProcessCpuMs - 1))} %`,
         ...[f.blockMs, f.queriesPerSecond].map(figure),

@@ -391,6 +391,7 @@ function commandSection(results: CommandResult[]): string {
 function clusterSection(result: ClusterResult): string {
   const rows = result.cluster.map((run) => [
     String(run.segments),
+    ...[String(run.workers ?? result.workers), String(run.block ?? result.block)],
     figure(run.publishSeconds),
     figure(run.bytesPerQuery),
     figure(run.blockCpuMs),
@@ -400,6 +401,8 @@ function clusterSection(result: ClusterResult): string {
   ]);
   const heads = [
     'segments',
+    'workers',
+    'queries a block',
     'publish, s',
     'bytes a query',
     'a block, CPU ms',
@@ -412,8 +415,9 @@ function clusterSection(result: ClusterResult): string {
     '',
     markdown([heads, ...rows]),
     '',
-    `${result.data}: ${figureOf(result.rows)} × ${figureOf(result.dimensions)}, blocks of ${result.block} queries, k = ${result.k}, ${result.workers} workers and a Redis on one`,
-    `machine; CPU time of client, workers and Redis together. All is served again ${result.recoverySeconds.toFixed(1)} s after a worker was killed.`,
+    `${result.data}: ${figureOf(result.rows)} × ${figureOf(result.dimensions)}, k = ${result.k}, workers and a Redis on one`,
+    `machine; CPU time of client, workers and Redis together, beside that of the same segments one after the other in one process:`,
+    `processes that search at the same time share caches, and are slower for it without any cluster. All is served again ${result.recoverySeconds.toFixed(1)} s after a worker was killed.`,
     `${source(result)}.`,
   ].join('\n');
 }
