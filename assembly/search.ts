@@ -258,23 +258,25 @@ function hideRemoved(labels: usize, scores: usize, count: u32): void {
   }
 }
 
-/** Ranks every live row exactly: the truth. Settings: K alone, at most as many as there are live rows. */
-export function searchExact(plan: usize): u32 {
+/**
+ * Ranks the live rows at positions first … end - 1 exactly: the truth. Settings: K alone. K records stand in Heap
+ * afterwards, as after `search`.
+ */
+export function searchExact(plan: usize, first: u32, end: u32): void {
   const query = get(plan, Plan.Query);
   const stride = <u32>get(plan, Plan.Stride);
   const labels = get(plan, Plan.Labels);
   const heap = get(plan, Plan.Heap);
   const scores = get(plan, Plan.Scores);
-  const count = <u32>get(plan, Plan.RowCount);
   const dead = <u32>get(plan, Plan.DeadCount);
   const k = <u32>get(plan, Plan.K);
   const byDot = get(plan, Plan.Dot) != 0;
   const rowBytes = get(plan, Plan.RowBytes);
-  let rows = get(plan, Plan.Rows);
-  let size: u32 = 0;
+  let rows = get(plan, Plan.Rows) + <usize>first * rowBytes;
+  fillHeap(heap, k);
   if (get(plan, Plan.Int8)) widenQuery(plan);
-  for (let i: u32 = 0; i < count; i += 256) {
-    const n = min<u32>(256, count - i);
+  for (let i: u32 = first; i < end; i += 256) {
+    const n = min<u32>(256, end - i);
     if (get(plan, Plan.Int8)) {
       // A tail repeats its first record; Scores has room for three more.
       for (let j: u32 = 0; j < n; j += 4) {
@@ -290,9 +292,7 @@ export function searchExact(plan: usize): u32 {
       squaredL2(query, rows, n, stride, scores);
     }
     if (dead) hideRemoved(labels + ((<usize>i) << 2), scores, n);
-    size = rank(scores, labels + ((<usize>i) << 2), 0, n, k, heap, size);
+    rank(scores, labels + ((<usize>i) << 2), 0, n, k, heap, k);
     rows += rowBytes << 8;
   }
-  put(plan, Plan.RowsRanked, count - dead);
-  return size;
 }

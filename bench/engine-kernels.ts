@@ -375,7 +375,7 @@ function wholeSteps(vectors: Float32Array, queries: Float32Array, clock: number)
     engine.runExact(queries.subarray(0, WIDTH), K); // sets it up for K
     const { kernels, address } = engine.plan;
     const rowBytes = storage === 'f32' ? 4 * WIDTH : WIDTH + 16;
-    const [time] = leastTimes([() => kernels.searchExact(address)]);
+    const [time] = leastTimes([() => kernels.searchExact(address, 0, some)]);
     return {
       what: storage === 'f32' ? 'exact search, float32 rows' : 'exact search, 8-bit rows',
       unit: 'Mrow/s',

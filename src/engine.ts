@@ -22,6 +22,8 @@ const MEAN_ROWS = 20_000;
 const SURVIVORS = 1024;
 /** Queries that cross into WebAssembly together. */
 const BATCH = 256;
+/** Bytes of rows that are searched exactly in one step of a build or a tuning: about 3 ms. */
+const EXACT_BYTES = 2 ** 25;
 /**
  * Estimates that set the limit at least: the smallest few of many noisy ones are too small, and the limit of a search
  * for one neighbor would filter the nearest itself.
@@ -851,6 +853,9 @@ export class Engine implements Tunable {
     const { plan } = this;
     const { dimensions } = this.rows;
     const count = queries.length;
+    // An exact search of many rows takes longer than a step may.
+    const stretches = settings ? 1 : Math.ceil((this.rows.count * plan.get('RowBytes')) / EXACT_BYTES) || 1;
+    const items = count * stretches;
     const release = (): void => {
       for (const region of ['queries', 'ids', 'counters']) plan.release(`sample ${region}`);
     };
@@ -859,8 +864,8 @@ export class Engine implements Tunable {
     let counters = 0;
     try {
       given = plan.reserve('sample queries', count * dimensions * 4);
-      ids = plan.reserve('sample ids', count * k * 4);
-      counters = plan.reserve('sample counters', count * 20);
+      ids = plan.reserve('sample ids', items * k * 8);
+      counters = plan.reserve('sample counters', items * 20);
     } catch (error) {
       release();
       if (!isOutOfMemory(error)) throw error;
@@ -869,16 +874,33 @@ export class Engine implements Tunable {
     }
     try {
       for (const [i, query] of queries.entries()) plan.memory.f32.set(query, (given >>> 2) + i * dimensions);
-      const job: SearchJob = { kind: 'search', queries: given, k, settings, ids, counters };
-      yield* this.share(job, count, (first, end) => {
+      const scores = ids + items * k * 4;
+      const job: SearchJob = {
+        kind: 'search',
+        queries: given,
+        k,
+        settings,
+        stretches,
+        ids,
+        scores,
+        counters,
+      };
+      let progress: Progress | undefined;
+      yield* this.share(job, items, (first, end) => {
         for (let i = first; i < end; i++) this.#runOne(job, i);
-        return step();
+        if (progress === undefined || end % stretches === 0) progress = step();
+        return progress;
       });
-      const { u32 } = plan.memory;
+      const { u32, f32 } = plan.memory;
       return {
-        ids: u32.slice(ids >>> 2, (ids >>> 2) + count * k),
+        ids: nearestOf(
+          u32.slice(ids >>> 2, (ids >>> 2) + items * k),
+          f32.slice(scores >>> 2, (scores >>> 2) + items * k),
+          stretches,
+          k,
+        ),
         counters: queries.map((_, i) => {
-          const at = (counters >>> 2) + i * 5;
+          const at = (counters >>> 2) + i * stretches * 5;
           const [cells, codes, survivors, refined, ranked] = u32.subarray(at, at + 5);
           return { cells, codes, survivors, refined, ranked };
         }),
@@ -888,16 +910,21 @@ export class Engine implements Tunable {
     }
   }
 
-  #runOne({ queries, k, settings, ids, counters }: SearchJob, i: number): void {
-    const { dimensions } = this.rows;
-    const at = (queries >>> 2) + i * dimensions;
+  #runOne({ queries, k, settings, stretches, ids, scores, counters }: SearchJob, i: number): void {
+    const { dimensions, count } = this.rows;
+    const at = (queries >>> 2) + Math.floor(i / stretches) * dimensions;
     const query = this.plan.memory.f32.slice(at, at + dimensions);
-    const found = settings ? this.run(query, k, settings) : this.runExact(query, k);
+    const rows = Math.ceil(count / stretches);
+    const first = (i % stretches) * rows;
+    const found = settings
+      ? this.run(query, k, settings)
+      : this.runExact(query, k, first, Math.min(count, first + rows));
     const { u32 } = this.plan.memory;
     const results = this.plan.ptr('results') >>> 2;
     const place = (ids >>> 2) + i * k;
     u32.copyWithin(place, results, results + found);
     u32.fill(0xffffffff, place + found, place + k);
+    u32.copyWithin((scores >>> 2) + i * k, results + this.#places, results + this.#places + found);
     const done = this.counters();
     const { cells, codes, survivors, refined, ranked } = done;
     u32.set([cells, codes, survivors, refined, ranked], (counters >>> 2) + i * 5);
@@ -992,12 +1019,8 @@ export class Engine implements Tunable {
 
   #runStoredExact(position: number, k: number, read: StoredReader): void {
     const { plan } = this;
-    this.reserveResults(k);
-    plan.set('K', k);
-    this.#settings = null;
     this.rows.asQuery(position);
-    plan.kernels.searchExact(plan.address);
-    this.drain(k);
+    this.#rankRows(k, 0, this.rows.count);
     const results = plan.ptr('results') >>> 2;
     read(0, plan.memory.u32, results, plan.memory.f32, results + k, k);
   }
@@ -1027,18 +1050,21 @@ export class Engine implements Tunable {
     return found;
   }
 
-  /** Compares every row. */
-  runExact(query: Float32Array, k: number): number {
+  /** Compares every row, or those at some positions. */
+  runExact(query: Float32Array, k: number, first: number = 0, end: number = this.rows.count): number {
     this.#cap(0);
-    const { size } = this;
     this.rows.setQuery(query);
-    if (size === 0) return 0;
-    const wanted = Math.min(k, size);
-    this.reserveResults(wanted);
-    this.plan.set('K', wanted);
+    return this.size === 0 ? 0 : this.#rankRows(Math.min(k, this.size), first, end);
+  }
+
+  #rankRows(k: number, first: number, end: number): number {
+    const { plan } = this;
+    this.reserveResults(k);
+    plan.set('K', k);
     this.#settings = null;
-    this.plan.kernels.searchExact(this.plan.address);
-    return this.drain(wanted);
+    plan.kernels.searchExact(plan.address, first, end);
+    plan.set('RowsRanked', this.size);
+    return this.drain(k);
   }
 
   /** Whether the last search left rows out for having ranked as many as it might. */
@@ -1223,6 +1249,20 @@ export class Engine implements Tunable {
 /** into[words[keys + i]] = words[values + i] */
 function scatter(words: Uint32Array, values: number, keys: number, count: number, into: Uint32Array): void {
   for (let i = 0; i < count; i++) into[words[keys + i]] = words[values + i];
+}
+
+/** Of neighbors that were searched in several stretches of the rows for each query, k a stretch, the k nearest. */
+function nearestOf(ids: Uint32Array, scores: Float32Array, stretches: number, k: number): Uint32Array {
+  if (stretches === 1) return ids;
+  const width = stretches * k;
+  const nearest = new Uint32Array(ids.length / stretches).fill(0xffffffff);
+  for (let query = 0; query < nearest.length / k; query++) {
+    const found = Uint32Array.from({ length: width }, (_, i) => query * width + i)
+      .filter((at) => ids[at] !== 0xffffffff)
+      .sort((a, b) => scores[a] - scores[b] || ids[a] - ids[b]);
+    for (let i = 0; i < Math.min(k, found.length); i++) nearest[query * k + i] = ids[found[i]];
+  }
+  return nearest;
 }
 
 /** How many of the ids are in each cell. */

@@ -303,7 +303,7 @@ export interface EngineKernels extends SharedKernels {
   scanCells(plan: number, probes: number): void;
   rankFound(plan: number): void;
   search(plan: number): void;
-  searchExact(plan: number): number;
+  searchExact(plan: number, first: number, end: number): void;
   countPassing(plan: number): number;
   searchPassing(plan: number): number;
   rankPassing(plan: number): void;

@@ -25,7 +25,10 @@ export type Job =
       queries: number;
       k: number;
       settings: SearchSettings | null;
+      /** Parts of the rows that one query is searched in; what each finds is put together at the end. */
+      stretches: number;
       ids: number;
+      scores: number;
       counters: number;
     };
 

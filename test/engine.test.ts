@@ -192,3 +192,29 @@ describe.each(METRICS)('an engine by %s', (metric) => {
     expect(nearest / (ROWS / 5)).toBeGreaterThanOrEqual(0.98);
   });
 });
+
+describe('runEach', () => {
+  it('searches many bytes of rows exactly in stretches, a step each, and finds what one go over all rows finds', () => {
+    const dimensions = 512;
+    const rows = 20_000; // 41 MB
+    const engine = new Engine(dimensions, 'euclidean', 'f32', 1n, 2 ** 32);
+    const vectors = clumpedRows(rows / 2, dimensions, 50, 0.5, 4);
+    engine.append(vectors, rows / 2, false);
+    engine.append(vectors, rows / 2, false); // every row twice: ties across the stretches
+    engine.remove([3, 17_000]);
+    const queries = [0, 3, 9_999].map((row) => rowAt(vectors, row, dimensions));
+    const step = { phase: 'tune', done: 0, total: 3 } as const;
+    const work = engine.runEach(queries, 7, null, () => step);
+    let steps = 0;
+    let next = work.next();
+    for (; !next.done; next = work.next()) steps++;
+    expect(steps).toBe(6);
+    const found = { ids: new Uint32Array(7), distances: new Float32Array(7) };
+    queries.forEach((query, i) => {
+      engine.read(engine.runExact(query, 7), found, 0);
+      const { ids, counters } = next.value as Exclude<typeof next.value, typeof step>;
+      expect([...ids.subarray(7 * i, 7 * i + 7)]).toEqual([...found.ids]);
+      expect(counters[i].ranked).toBe(rows - 2);
+    });
+  });
+});

@@ -109,7 +109,7 @@ describe('scores of int8 rows', () => {
           );
           layOutQuery(plan, query);
           const heap = plan.output('Heap', 8 * count);
-          plan.run((kernels, at) => kernels.searchExact(at));
+          plan.run((kernels, at) => kernels.searchExact(at, 0, count));
           const scores = plan.arena.floats(heap, 2 * count).filter((_, i) => i % 2 === 0);
           const ids = plan.arena.words(heap, 2 * count).filter((_, i) => i % 2 === 1);
           expect(new Set(ids).size).toBe(count);
