@@ -17,8 +17,9 @@ const NO_ROW = 0xffffffff;
 const LARGEST_CENTRE = 1e19;
 /** Rows that are added to the sums of their cells in one step. */
 const SUMMED_ROWS = 1024;
-/** Blocks that are proven in one step. */
+/** Blocks that are proven in one step, and that are cleared in one. */
 const PROVED_BLOCKS = 512;
+const CLEARED_BLOCKS = 2048;
 /** A cell splits when it holds this many times the mean, and at least so many rows. */
 const SPLIT_FACTOR = 4;
 const LEAST_SPLIT = 256;
@@ -108,7 +109,7 @@ export class Cells {
     plan.set('Cells', 1);
     plan.set('Groups', 0);
     this.#reserveScratch(1);
-    this.layOut(new Uint32Array(1));
+    finish(this.layOut(new Uint32Array(1)));
   }
 
   /**
@@ -222,11 +223,14 @@ export class Cells {
   }
 
   /** Lays out empty runs of blocks for cells of the given sizes, in order of cells. */
-  layOut(sizes: Uint32Array): void {
+  *layOut(sizes: Uint32Array): Generator<Progress> {
     this.#layRuns(sizes);
     const blocks = this.#plan.ptr('blocks');
-    for (let block = 0; block < this.#blocks; block++)
-      this.#plan.kernels.clearBlock(blocks + block * this.blockBytes, this.codeBytes);
+    const { blockBytes, codeBytes } = this;
+    for (let block = 0; block < this.#blocks; block++) {
+      if (block % CLEARED_BLOCKS === 0) yield { phase: 'encode', done: 0, total: this.#blocks };
+      this.#plan.kernels.clearBlock(blocks + block * blockBytes, codeBytes);
+    }
   }
 
   /** Lays out runs of blocks that may hold anything. */

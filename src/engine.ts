@@ -609,16 +609,16 @@ export class Engine implements Tunable {
     yield* this.rows.reorder(order);
     this.#built = true;
     this.#settings = null;
+    const step: Progress = { phase: 'encode', done: 0, total: rows };
     try {
-      this.#cells.layOut(sizes);
+      yield* under(step, this.#cells.layOut(sizes));
     } catch (error) {
       if (!loose || !isOutOfMemory(error)) throw error;
       // Rather encoded from floats than not at all.
       plan.release('loose codes');
       loose = 0;
-      this.#cells.layOut(sizes);
+      yield* under(step, this.#cells.layOut(sizes));
     }
-    yield { phase: 'encode', done: 0, total: rows };
     if (cells === 1) {
       yield* this.#fill(0, 0, rows);
     } else {

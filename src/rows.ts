@@ -15,6 +15,8 @@ const UNIT_TOLERANCE = 1e-6;
 /** Bytes, and rows, that are moved at a time. */
 const COPY_BYTES = 2 ** 19;
 const MOVED_ROWS = 2048;
+/** Rows that are named in one step. */
+const NAMED_ROWS = 65536;
 /** The label of a removed row's position, and the position of a removed row's id. */
 const NONE = 0xffffffff;
 /** Ids, and rows, that are proven in one step. */
@@ -486,9 +488,9 @@ export class Rows {
     }
     if (!isOpen) plan.release('source');
     const labels = plan.ptr('labels') >>> 2;
-    for (let position = 0; position < count; position++) {
-      u32[labels + position] = ids[position];
-      u32[positions + ids[position]] = position;
+    for (let position = 0; position < count; position += NAMED_ROWS) {
+      name(u32, labels, positions, ids, position, Math.min(count, position + NAMED_ROWS));
+      yield step;
     }
   }
 
@@ -692,5 +694,20 @@ export class Rows {
   #setNorm(squaredNorm: number): void {
     this.#squaredNorm = Math.fround(squaredNorm);
     this.#plan.setFloat('NormBound', squaredNorm);
+  }
+}
+
+/** Enters ids, by position, as the labels of their positions and these as theirs. Inside of a generator it is slow. */
+function name(
+  u32: Uint32Array,
+  labels: number,
+  positions: number,
+  ids: Uint32Array,
+  first: number,
+  end: number,
+): void {
+  for (let position = first; position < end; position++) {
+    u32[labels + position] = ids[position];
+    u32[positions + ids[position]] = position;
   }
 }
