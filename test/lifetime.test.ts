@@ -44,6 +44,7 @@ describe('an index that may be used', () => {
     expect(await promise).toBe('result');
     expect([notes, settled]).toEqual([['done', 'left'], ['result']]);
     life.checkIdle();
+    expect(await life.alone('build', {}, work(1, notes))).toBe('result'); // with nothing to settle
   });
 
   it('may be changed again after work that failed', async () => {
