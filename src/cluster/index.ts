@@ -9,7 +9,7 @@ export type {
 export { Cluster, type ClusterOptions } from './cluster.js';
 export { ClusterError, type ClusterErrorCode } from './error.js';
 export type { WorkerStatus } from './placement.js';
-export type { PublishOptions } from './publish.js';
+export type { PublishOptions, PublishRows } from './publish.js';
 export type { RedisAddress } from './redis.js';
 export type { ClusterStatus } from './status.js';
 export { DirectoryStore, type SegmentStore } from './store.js';
