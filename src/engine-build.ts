@@ -104,11 +104,12 @@ function* sort(engine: Engine, tuner: Tuner, options: BuildOptions): Generator<P
     yield* under(begun, engine.start(false));
   let wanted = Math.min(cells ?? defaultCells(rows), rows);
   if (cells === undefined && wanted > 1 && (yield* under(begun, tuner.areCellsHopeless()))) wanted = 1;
-  yield* engine.sort(wanted, options.training !== 'none');
+  const free = cells === undefined && rows >= FEW_ROWS;
+  yield* engine.sort(wanted, options.training !== 'none', free && wanted === 1);
   let look = yield* under(encoded, tuner.look());
-  // Where a query must visit most cells anyway, cells only cost: one is scanned faster.
-  if (cells === undefined && engine.cells > 1 && look.structureless) {
-    yield* under(encoded, engine.sort(1, false));
+  // Where a query must visit most cells anyway, shells around the mean serve better.
+  if (free && wanted > 1 && look.structureless) {
+    yield* under(encoded, engine.sort(1, false, true));
     look = yield* under(encoded, tuner.look());
   }
   if (options.refine ?? look.ranked >= REFINE_FROM) yield* engine.refine();
@@ -126,7 +127,7 @@ function* isPrincipalBetter(engine: Engine): Generator<Progress, boolean> {
   try {
     for (const adopt of [false, true]) {
       const trial = yield* engine.trial(ids, adopt);
-      yield* trial.sort(TRIAL_CELLS, true);
+      yield* trial.sort(TRIAL_CELLS, true, false);
       costs.push(yield* new Tuner(trial, () => new RandomGenerator(0)).tryCost(0.95));
     }
   } catch (error) {

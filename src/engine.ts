@@ -251,6 +251,11 @@ export class Engine implements Tunable {
     return this.#built;
   }
 
+  /** Whether its cells are shells around the mean. */
+  get isShelled(): boolean {
+    return this.#cells.isShelled;
+  }
+
   get isRefined(): boolean {
     return this.plan.ptr('refine') !== 0;
   }
@@ -548,8 +553,8 @@ export class Engine implements Tunable {
     return trial;
   }
 
-  /** Trains `cells` centres and sorts rows and codes into their cells. */
-  *sort(cells: number, train: boolean): Generator<Progress> {
+  /** Trains `cells` centres and sorts rows and codes into their cells; `shells`: into shells instead of one cell. */
+  *sort(cells: number, train: boolean, shells: boolean): Generator<Progress> {
     const rows = this.size;
     const { plan } = this;
     this.rows.openChunk();
@@ -574,7 +579,8 @@ export class Engine implements Tunable {
       plan.release('sampled ids');
       yield* this.#cells.train(cells, sample.length, random, train ? undefined : 0, this.share);
       plan.release('sample');
-
+    }
+    if (cells > 1 || shells) {
       const nearest = plan.reserve('nearest cells', rows * 4);
       plan.reserve('cell distances', CHUNK_ROWS * 4);
       loose = this.#reserveLoose(rows);
@@ -582,6 +588,7 @@ export class Engine implements Tunable {
         this.#assign(nearest, loose, first, end);
         return { phase: 'assign', done: end, total: rows };
       });
+      if (shells && loose) cells = this.#cells.sortIntoShells(loose, nearest, rows);
       scatter(plan.memory.u32, nearest >>> 2, plan.ptr('labels') >>> 2, rows, assigned);
       plan.release('nearest cells');
       plan.release('cell distances');
@@ -745,13 +752,20 @@ export class Engine implements Tunable {
       return;
     }
     const { plan } = this;
-    const nearest = plan.reserve('nearest cells', CHUNK_ROWS * 8);
+    const shelled = this.#cells.isShelled;
+    const looseBytes = shelled ? this.#cells.looseBytes : 0;
+    const nearest = plan.reserve('nearest cells', CHUNK_ROWS * (8 + looseBytes));
     try {
       for (let i = 0; i < rows; i += CHUNK_ROWS) {
         const count = Math.min(CHUNK_ROWS, rows - i);
         const floats = this.rows.floats(first + i, count);
         this.#space.transform(floats, count, plan.ptr('chunk'));
         this.#cells.assign(plan.ptr('chunk'), count, nearest, nearest + CHUNK_ROWS * 4);
+        if (shelled) {
+          const loose = nearest + CHUNK_ROWS * 8;
+          this.#cells.encode(floats, plan.ptr('chunk'), count, nearest, loose);
+          this.#cells.chooseShells(loose, nearest, count);
+        }
         const cells = plan.memory.u32.slice(nearest >>> 2, (nearest >>> 2) + count);
         cells.forEach((cell, j) => {
           this.#cells.append(cell, floats + j * this.rows.stride * 4, first + i + j, 1);

@@ -185,6 +185,7 @@ export class Passing {
       dims: engine.dims,
       stride: engine.stride,
       cells: engine.cells,
+      isShelled: engine.isShelled,
       isRefined: engine.isRefined,
       run: (query, k) => this.search(query, k, settings, count).found,
       runExact: (query, k) => this.search(query, k, null, count).found,

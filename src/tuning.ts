@@ -71,6 +71,8 @@ export interface Tunable {
   readonly dims: number;
   readonly stride: number;
   readonly cells: number;
+  /** Whether its cells are shells: visited in their order, whatever the query. */
+  readonly isShelled: boolean;
   /** Whether survivors pass a second stage. */
   readonly isRefined: boolean;
   /** Runs a search; returns how many neighbors, for `read`. */
@@ -135,7 +137,7 @@ export interface Counters {
 }
 
 const TARGETS: readonly number[] = [0.9, 0.95, 0.99];
-const EPSILONS: readonly number[] = [1.4, 1.8, 2.2, 2.7, 3.3];
+const EPSILONS: readonly number[] = [1.4, 1.7, 2, 2.3, 2.6, 2.9, 3.3];
 /** Added to epsilon, at most, for more neighbors than were tuned. */
 const WIDER = 0.6;
 /** Added to the largest of them where even all cells do not suffice. */
@@ -179,8 +181,9 @@ const STRUCTURELESS = 0.4;
 const HOPELESS = 0.55;
 
 /** Settings before any tuning: careful. */
-function untuned(cells: number): Settings {
-  return { probes: cells === 1 ? 1 : Math.max(8, Math.ceil(cells * 0.1)), epsilon: 3, patience: 0 };
+function untuned({ cells, isShelled }: Tunable): Settings {
+  const probes = isShelled ? cells : Math.min(cells, Math.max(8, Math.ceil(cells * 0.1)));
+  return { probes, epsilon: 3, patience: 0 };
 }
 
 /** Survivors of the second stage that are ranked exactly for k neighbors. */
@@ -274,7 +277,7 @@ export class Tuner {
   }
 
   #choose(k: number, recall: number): Settings | null {
-    if (this.#tuned.size === 0) return recall > 0.99 ? null : untuned(this.#engine.cells);
+    if (this.#tuned.size === 0) return recall > 0.99 ? null : untuned(this.#engine);
     const reaches = (setting: TunedSetting): boolean => setting.target >= recall && setting.met;
     const ks = [...this.#tuned.keys()].sort((a, b) => a - b);
     // The next larger k whose tuning reaches the recall; else the largest of the smaller ones, widened.
@@ -412,7 +415,7 @@ export class Tuner {
     const k = Math.min(DEFAULT_K, engine.size - 1);
     if (k < 1) return true;
     const sample = yield* this.#draw(k, LOOK);
-    const { probes } = untuned(engine.cells);
+    const { probes } = untuned(engine);
     const settings = { probes, epsilon: 2.7, patience: 0 };
     const without = yield* this.#measure(sample, { ...settings, keep: 0 });
     const refined = yield* this.#measure(sample, settings);
@@ -546,7 +549,8 @@ export class Tuner {
   *#grid(sample: Sample): Generator<Progress, Grid> {
     const ranks = yield* this.#ranks(sample);
     const sorted = ranks.slice().sort();
-    const probes = sorted.length ? sorted[Math.floor(0.9995 * (sorted.length - 1))] + 1 : 1;
+    let probes = sorted.length ? sorted[Math.floor(0.9995 * (sorted.length - 1))] + 1 : 1;
+    if (this.#engine.isShelled) probes = this.#engine.cells; // few, and each holds some neighbors
     const bins = new Uint8Array(ranks.length).fill(EPSILONS.length);
     const work: ReturnType<Tunable['counters']>[] = [];
     for (const [e, epsilon] of EPSILONS.entries()) {
@@ -562,7 +566,7 @@ export class Tuner {
     const tuner = this;
     const engine = this.#engine;
     const size = sample.queries.length;
-    const best = { ...untuned(engine.cells), target, recall: 1, atLeast: 1, met: size === 0, cost: Infinity };
+    const best = { ...untuned(engine), target, recall: 1, atLeast: 1, met: size === 0, cost: Infinity };
     if (size === 0) return { ...best, met: true };
     const predictions: Settings[] = [];
     EPSILONS.forEach((epsilon, e) => {
@@ -596,15 +600,15 @@ export class Tuner {
         probes = next;
       }
     }
-    // Beyond what the wide pass saw: more and more of everything, up to all cells.
-    for (
-      let probes = Math.min(engine.cells, grid.probes);
-      !found;
-      probes = Math.min(engine.cells, 2 * probes)
-    ) {
-      const epsilon = EPSILONS[EPSILONS.length - 1] + (probes === engine.cells ? WIDEST : 0);
-      const widest = yield* tryIt({ probes, epsilon, patience: 0 });
-      if (widest.met || probes < engine.cells) continue;
+    // Beyond what the wide pass saw: more and more of everything, up to all cells and the widest bound.
+    for (let probes = Math.min(engine.cells, grid.probes), wider = 0; !found; ) {
+      const widest = yield* tryIt({ probes, epsilon: EPSILONS[EPSILONS.length - 1] + wider, patience: 0 });
+      if (probes < engine.cells) {
+        probes = Math.min(engine.cells, 2 * probes);
+        continue;
+      }
+      wider += WIDEST / 2;
+      if (wider <= WIDEST) continue;
       // Perhaps the second stage drops them: its order is rough, and many neighbors lie close together.
       for (const { epsilon, probes } of engine.isRefined ? predictions.slice(0, 2) : [])
         for (const keep of [3 * sample.k + 17, mostKept(sample.k)])
@@ -630,6 +634,13 @@ export class Tuner {
       else narrower.epsilon = Math.max(0, Math.round((best.epsilon - EPSILON_STEP * step) * 100) / 100);
       yield* tryIt(narrower);
       if (found === best) step /= 2;
+    }
+    // Among shells a cell more costs little: where the bound was widened in big steps, less of that.
+    for (let before: TunedSetting | undefined; engine.isShelled && found !== before; ) {
+      before = found as unknown as TunedSetting;
+      const { probes, epsilon, patience, atLeast } = before;
+      if (epsilon > EPSILONS[0] && atLeast > target + 0.001)
+        yield* tryIt({ probes, epsilon: Math.round((epsilon - 0.15) * 100) / 100, patience });
     }
     // Fewer rows after the second stage, where its order is good enough.
     const last = found as unknown as TunedSetting;

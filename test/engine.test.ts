@@ -21,7 +21,7 @@ function append(engine: Engine, vectors: Float32Array): void {
 
 function build(engine: Engine, cells: number, train = true): void {
   finish(engine.start(false));
-  finish(engine.sort(cells, train));
+  finish(engine.sort(cells, train, false));
   finish(engine.refine());
 }
 

@@ -332,9 +332,10 @@ describe('build', () => {
     }
   });
 
-  it('keeps few rows and rows without structure in one cell', () => {
+  it('keeps few rows in one cell, and rows without structure in shells', () => {
     expect(VectorIndex.from(clumpedRows(1500, 8, 30, 0.1, 91), { dimensions: 8 }).cells).toBe(1);
-    expect(VectorIndex.from(normals(2500 * 64, 92), { dimensions: 64 }).cells).toBe(1);
+    expect(VectorIndex.from(normals(2500 * 64, 92), { dimensions: 64, cells: 1 }).cells).toBe(1);
+    expect(VectorIndex.from(normals(2500 * 64, 92), { dimensions: 64 }).cells).toBe(5); // of 512 rows
     expect(VectorIndex.from(clumpedRows(2500, 8, 30, 0.1, 91), { dimensions: 8 }).cells).toBeGreaterThan(8);
   });
 
