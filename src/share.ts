@@ -23,6 +23,7 @@ export type Job =
   | {
       kind: 'search';
       queries: number;
+      count: number;
       k: number;
       settings: SearchSettings | null;
       /** Parts of the rows that one query is searched in; what each finds is put together at the end. */
