@@ -17,7 +17,7 @@ const LEAST_SAMPLE_PER_CELL = 12;
 const LEAST_SAMPLE = 10_000;
 const MOST_SAMPLE = 100_000;
 /** Rows that the mean is taken over. */
-const MEAN_ROWS = 20_000;
+const MEAN_ROWS = 4000;
 /** Survivors that wait for the next stage at most. */
 const SURVIVORS = 1024;
 /** Queries that cross into WebAssembly together. */
