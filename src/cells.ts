@@ -130,6 +130,17 @@ export class Cells {
     return shells;
   }
 
+  /** Makes one cell of all shells, as they were laid out, where their order says too little. */
+  joinShells(): void {
+    const plan = this.#plan;
+    const { u32 } = plan.memory;
+    const last = (plan.ptr('directory') >>> 2) + (this.count - 1) * 4;
+    const used = u32[last] * SLOTS + u32[last + 1];
+    const live = this.sizes().reduce((sum, size) => sum + size, 0);
+    this.#openAtOrigin(1);
+    plan.memory.u32.set([0, used, this.#blocks, live], plan.reserve('directory', 16) >>> 2);
+  }
+
   /** Whether cells are shells. */
   get isShelled(): boolean {
     return this.#limits() !== null;

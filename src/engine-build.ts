@@ -14,6 +14,8 @@ const FEW_ROWS = 2000;
 const ROWS_PER_CELL = 128;
 /** Rows ranked a query from which on 4-bit records pay: below, the rows themselves are as cheap. */
 const REFINE_FROM = 96;
+/** Share of the shells that holds 0.95 of the neighbors, above which shells only cost: rows that are all as long. */
+const LARGEST_SHARE = 0.75;
 /** Rows and cells of a trial of the coded space. */
 const TRIAL_ROWS = 3000;
 const TRIAL_CELLS = 24;
@@ -105,13 +107,16 @@ function* sort(engine: Engine, tuner: Tuner, options: BuildOptions): Generator<P
   let wanted = Math.min(cells ?? defaultCells(rows), rows);
   if (cells === undefined && wanted > 1 && (yield* under(begun, tuner.areCellsHopeless()))) wanted = 1;
   const free = cells === undefined && rows >= FEW_ROWS;
-  yield* engine.sort(wanted, options.training !== 'none', free && wanted === 1);
+  // By inner product the neighbors are the longest rows, the farthest out. (Outer shells first: no faster than one cell.)
+  const shelled = engine.rows.metric !== 'inner-product';
+  yield* engine.sort(wanted, options.training !== 'none', free && shelled && wanted === 1);
   let look = yield* under(encoded, tuner.look());
   // Where a query must visit most cells anyway, shells around the mean serve better.
   if (free && wanted > 1 && look.structureless) {
-    yield* under(encoded, engine.sort(1, false, true));
+    yield* under(encoded, engine.sort(1, false, shelled));
     look = yield* under(encoded, tuner.look());
   }
+  if (engine.isShelled && look.share > LARGEST_SHARE) engine.joinShells();
   if (options.refine ?? look.ranked >= REFINE_FROM) yield* engine.refine();
   if (options.refine !== undefined || !engine.isRefined) return;
   const refined: Progress = { phase: 'refine', done: rows, total: rows };

@@ -649,6 +649,12 @@ export class Engine implements Tunable {
     this.rows.closeChunk();
   }
 
+  /** Makes one cell of the shells that a sort made. */
+  joinShells(): void {
+    this.#cells.joinShells();
+    this.#settings = null;
+  }
+
   /** Does a part of a job that another engine over the same memory began. */
   work(job: Job, first: number, end: number): void {
     this.rows.openChunk();

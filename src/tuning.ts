@@ -212,6 +212,15 @@ interface Sample {
   measured: Map<string, Measured>;
 }
 
+/** What a first look at a build tells. */
+export interface Look {
+  /** Share of the cells that a query must visit, nearest first, and whether cells are of use with that. */
+  share: number;
+  structureless: boolean;
+  /** Rows that an ordinary search ranks. */
+  ranked: number;
+}
+
 /** True neighbors of rows by id: by exact searches, and by the wide bound of these cells' codes. */
 interface Known {
   version: number;
@@ -393,17 +402,17 @@ export class Tuner {
   }
 
   /**
-   * A first look at a fresh build: whether cells are of use (a query need not visit most of them), and how many rows an
-   * ordinary search ranks.
+   * A first look at a fresh build.
    */
-  *look(): Generator<Progress, { structureless: boolean; ranked: number }> {
+  *look(): Generator<Progress, Look> {
     const engine = this.#engine;
     const k = Math.min(DEFAULT_K, engine.size - 1);
-    if (k < 1) return { structureless: false, ranked: 0 };
+    if (k < 1) return { structureless: false, share: 0, ranked: 0 };
     const sample = yield* this.#draw(k, LOOK);
     const probes = mostOf(yield* this.#ranks(sample));
     const { counters } = yield* this.#measure(sample, { probes, epsilon: 2.2, patience: 0 });
-    return { structureless: probes > STRUCTURELESS * engine.cells, ranked: counters.ranked };
+    const share = probes / engine.cells;
+    return { structureless: share > STRUCTURELESS, share, ranked: counters.ranked };
   }
 
   /**

@@ -274,8 +274,8 @@ describe('the binaries', () => {
     return readFileSync(path.join(place, 'again.wasm'));
   };
 
-  it('with all kernels is under 44.5 kB', () => {
-    expect(all.length).toBeLessThan(44_500);
+  it('with all kernels is under 45.5 kB', () => {
+    expect(all.length).toBeLessThan(45_500);
   });
 
   const carried: [string, Binary, () => unknown][] = [
