@@ -137,11 +137,16 @@ export interface Counters {
 }
 
 const TARGETS: readonly number[] = [0.9, 0.95, 0.99];
-const EPSILONS: readonly number[] = [1.4, 1.7, 2, 2.3, 2.6, 2.9, 3.3];
+const EPSILONS: readonly number[] = [1.4, 1.8, 2.2, 2.7, 3.3];
+/** The same for shells, of which few are left out: what they miss the bound must not. */
+const SHELL_EPSILONS: readonly number[] = [2, 2.3, 2.6, 2.9, 3.3];
 /** Added to epsilon, at most, for more neighbors than were tuned. */
 const WIDER = 0.6;
 /** Added to the largest of them where even all cells do not suffice. */
 const WIDEST = 1;
+/** By how much more probes, at least and at most, are tried where a prediction falls short. */
+const LEAST_STEP = 1.12;
+const MOST_STEP = 1.5;
 /** First step by which a setting that is met with room to spare is narrowed, and how many are tried. */
 const EPSILON_STEP = 0.4;
 const MOST_TRIES = 4;
@@ -339,13 +344,13 @@ export class Tuner {
       );
     }
     const probes = ladder(engine.cells);
-    const table = probes.map((p) => EPSILONS.map((_, e) => (size ? mean(grid.recalls(p, e)) : 1)));
+    const table = probes.map((p) => grid.epsilons.map((_, e) => (size ? mean(grid.recalls(p, e)) : 1)));
     const report: TuningReport = {
       k,
       sample: size,
       source: queries ? 'queries' : 'rows',
       settings,
-      table: { probes, epsilons: [...EPSILONS], recall: table },
+      table: { probes, epsilons: [...grid.epsilons], recall: table },
       text: '',
     };
     report.text = describe(report, engine);
@@ -437,7 +442,7 @@ export class Tuner {
     const sample = yield* this.#draw(DEFAULT_K, 60);
     const grid = yield* this.#grid(sample);
     let least = Number.POSITIVE_INFINITY;
-    EPSILONS.forEach((epsilon, e) => {
+    grid.epsilons.forEach((epsilon, e) => {
       const probes = grid.probesFor(recall, e);
       if (probes > 0)
         least = Math.min(least, grid.cost({ probes, epsilon, patience: 0 }, engine, TRIAL_WEIGHT));
@@ -560,14 +565,15 @@ export class Tuner {
     const sorted = ranks.slice().sort();
     let probes = sorted.length ? sorted[Math.floor(0.9995 * (sorted.length - 1))] + 1 : 1;
     if (this.#engine.isShelled) probes = this.#engine.cells; // few, and each holds some neighbors
-    const bins = new Uint8Array(ranks.length).fill(EPSILONS.length);
+    const epsilons = this.#engine.isShelled ? SHELL_EPSILONS : EPSILONS;
+    const bins = new Uint8Array(ranks.length).fill(epsilons.length);
     const work: ReturnType<Tunable['counters']>[] = [];
-    for (const [e, epsilon] of EPSILONS.entries()) {
+    for (const [e, epsilon] of epsilons.entries()) {
       const { hits, counters } = yield* this.#measure(sample, { probes, epsilon, patience: 0 });
       for (let j = 0; j < bins.length; j++) if (hits[j] && bins[j] > e) bins[j] = e;
       work.push(counters);
     }
-    return new Grid(sample, ranks, bins, work, probes);
+    return new Grid(sample, ranks, bins, work, epsilons, probes);
   }
 
   /** The cheapest setting that reaches a target on the sample. */
@@ -578,7 +584,7 @@ export class Tuner {
     const best = { ...untuned(engine), target, recall: 1, atLeast: 1, met: size === 0, cost: Infinity };
     if (size === 0) return { ...best, met: true };
     const predictions: Settings[] = [];
-    EPSILONS.forEach((epsilon, e) => {
+    grid.epsilons.forEach((epsilon, e) => {
       const probes = grid.probesFor(target, e);
       if (probes > 0) predictions.push({ probes, epsilon, patience: 0 });
     });
@@ -600,13 +606,16 @@ export class Tuner {
       return measured;
     };
     for (const prediction of predictions.slice(0, 2)) {
-      // Prediction and truth differ a little, since the limit falls with what has been seen: step until it is met.
+      // Prediction and truth differ a little, since the limit falls with what has been seen: aim higher by as much.
       let { probes } = prediction;
       for (let step = 0; step < 5; step++) {
-        if ((yield* tryIt({ ...prediction, probes })).met) break;
-        const next = Math.min(engine.cells, Math.ceil(probes * 1.15));
-        if (next === probes) break;
-        probes = next;
+        const { met, atLeast } = yield* tryIt({ ...prediction, probes });
+        if (met) break;
+        const short = Math.max(target, grid.atLeast(probes, prediction.epsilon)) - atLeast;
+        const aimed = grid.probesFor(target + short, grid.epsilons.indexOf(prediction.epsilon));
+        const next = Math.max(probes * LEAST_STEP, Math.min(aimed, probes * MOST_STEP));
+        if (probes === engine.cells) break;
+        probes = Math.min(engine.cells, Math.ceil(next));
       }
     }
     // Beyond what the wide pass saw: more and more of everything, up to all cells and the widest bound.
@@ -648,7 +657,7 @@ export class Tuner {
     for (let before: TunedSetting | undefined; engine.isShelled && found !== before; ) {
       before = found as unknown as TunedSetting;
       const { probes, epsilon, patience, atLeast } = before;
-      if (epsilon > EPSILONS[0] && atLeast > target + 0.001)
+      if (epsilon > grid.epsilons[0] && atLeast > target + 0.001)
         yield* tryIt({ probes, epsilon: Math.round((epsilon - 0.15) * 100) / 100, patience });
     }
     // Fewer rows after the second stage, where its order is good enough.
@@ -718,6 +727,8 @@ class Grid {
   #ranks: Uint32Array;
   #bins: Uint8Array;
   #work: ReturnType<Tunable['counters']>[];
+  /** The bounds that it tried. */
+  readonly epsilons: readonly number[];
   /** Cells that the wide pass visited. */
   readonly probes: number;
 
@@ -726,16 +737,18 @@ class Grid {
     ranks: Uint32Array,
     bins: Uint8Array,
     work: ReturnType<Tunable['counters']>[],
+    epsilons: readonly number[],
     probes: number,
   ) {
     this.#sample = sample;
     this.#ranks = ranks;
     this.#bins = bins;
     this.#work = work;
+    this.epsilons = epsilons;
     this.probes = probes;
   }
 
-  /** Predicted recall of each query: neighbors in the first `probes` cells whose codes pass EPSILONS[e]. */
+  /** Predicted recall of each query: neighbors in the first `probes` cells whose codes pass epsilons[e]. */
   recalls(probes: number, e: number): Float64Array {
     const { k, truth, queries } = this.#sample;
     const recalls = new Float64Array(queries.length);
@@ -750,6 +763,11 @@ class Grid {
       recalls[i] = all ? hits / all : 1;
     }
     return recalls;
+  }
+
+  /** The recall that is predicted with confidence for some probes. */
+  atLeast(probes: number, epsilon: number): number {
+    return lowerBound(this.recalls(probes, this.epsilons.indexOf(epsilon)));
   }
 
   /** The fewest probes that are predicted to reach a target with confidence; 0 if none do. */
@@ -767,7 +785,7 @@ class Grid {
 
   /** Modeled cost of settings: codes in proportion to the probes, rows as in the wide pass. */
   cost(settings: Settings, engine: Tunable, weight = 1): number {
-    const work = this.#work[EPSILONS.indexOf(settings.epsilon)];
+    const work = this.#work[this.epsilons.indexOf(settings.epsilon)];
     const share = settings.probes / this.probes;
     return costOf({ ...work, cells: settings.probes, codes: work.codes * share * weight }, engine);
   }
