@@ -144,9 +144,6 @@ const SHELL_EPSILONS: readonly number[] = [2, 2.3, 2.6, 2.9, 3.3];
 const WIDER = 0.6;
 /** Added to the largest of them where even all cells do not suffice. */
 const WIDEST = 1;
-/** By how much more probes, at least and at most, are tried where a prediction falls short. */
-const LEAST_STEP = 1.12;
-const MOST_STEP = 1.5;
 /** First step by which a setting that is met with room to spare is narrowed, and how many are tried. */
 const EPSILON_STEP = 0.4;
 const MOST_TRIES = 4;
@@ -605,17 +602,18 @@ export class Tuner {
       if (measured.met && (!found || measured.cost < found.cost)) found = measured;
       return measured;
     };
+    const bases: TunedSetting[] = [];
     for (const prediction of predictions.slice(0, 2)) {
-      // Prediction and truth differ a little, since the limit falls with what has been seen: aim higher by as much.
+      // Prediction and truth differ a little, since the limit falls with what has been seen: step until it is met. (To aim
+      // by how much the last try fell short saves a few tries and overshoots: words at .95 lost a fifth of its speed.)
       let { probes } = prediction;
       for (let step = 0; step < 5; step++) {
-        const { met, atLeast } = yield* tryIt({ ...prediction, probes });
-        if (met) break;
-        const short = Math.max(target, grid.atLeast(probes, prediction.epsilon)) - atLeast;
-        const aimed = grid.probesFor(target + short, grid.epsilons.indexOf(prediction.epsilon));
-        const next = Math.max(probes * LEAST_STEP, Math.min(aimed, probes * MOST_STEP));
-        if (probes === engine.cells) break;
-        probes = Math.min(engine.cells, Math.ceil(next));
+        const tried = yield* tryIt({ ...prediction, probes });
+        if (tried.met) bases.push(tried);
+        if (tried.met) break;
+        const next = Math.min(engine.cells, Math.ceil(probes * 1.15));
+        if (next === probes) break;
+        probes = next;
       }
     }
     // Beyond what the wide pass saw: more and more of everything, up to all cells and the widest bound.
@@ -633,9 +631,10 @@ export class Tuner {
           if (!found) yield* tryIt({ probes, epsilon, patience: 0, keep });
       if (!found) return widest;
     }
-    const base = found as unknown as TunedSetting;
-    // Patience spends cells where a query is still finding something, and saves them elsewhere.
-    if (base.probes >= 24 && engine.cells > base.probes) {
+    // Patience spends cells where a query is still finding something, and saves them elsewhere: the more the narrower the
+    // bound, so that the dearer of two settings may become the cheaper one.
+    for (const base of bases.length > 0 ? bases : [found as unknown as TunedSetting]) {
+      if (base.probes < 24 || engine.cells <= base.probes) continue;
       const probes = Math.min(engine.cells, 2 * base.probes);
       for (const share of [0.3, 0.5]) {
         const patience = Math.ceil(base.probes * share);
@@ -763,11 +762,6 @@ class Grid {
       recalls[i] = all ? hits / all : 1;
     }
     return recalls;
-  }
-
-  /** The recall that is predicted with confidence for some probes. */
-  atLeast(probes: number, epsilon: number): number {
-    return lowerBound(this.recalls(probes, this.epsilons.indexOf(epsilon)));
   }
 
   /** The fewest probes that are predicted to reach a target with confidence; 0 if none do. */
