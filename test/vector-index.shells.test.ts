@@ -124,6 +124,24 @@ describe('an index of rows without structure', () => {
     expect(inside / wanted).toBeGreaterThanOrEqual(0.94);
   });
 
+  it('keeps rows that are all as long in one cell, and rows by inner product', () => {
+    for (const metric of ['cosine', 'inner-product'] as const) {
+      const index = VectorIndex.from(vectors, { dimensions, metric });
+      expect(index.cells).toBe(1);
+      const truth = queries.map((query) => index.search(query, { k: 10, exact: true }).ids);
+      const all = queries.map((query) => index.search(query, { k: 10, probes: 1, epsilon: Infinity }).ids);
+      expect(all).toEqual(truth);
+      const found = queries.map((query) => index.search(query, { k: 10, recall: 0.95 }).ids);
+      const hits = found.flatMap((ids, i) => [...ids].filter((id) => truth[i].includes(id)));
+      expect(hits.length / 1000).toBeGreaterThanOrEqual(0.94);
+      // Rows that come and go afterwards.
+      index.remove([...truth[0]]);
+      index.add(vectors.subarray(truth[0][0] * dimensions, (truth[0][0] + 1) * dimensions));
+      expect(index.search(queries[0], { k: 1, probes: 1, epsilon: Infinity }).ids[0]).toBe(rows);
+      expect(VectorIndex.load(index.save()).search(queries[0], { k: 1, recall: 0.99 }).ids[0]).toBe(rows);
+    }
+  });
+
   it('takes rows that are all equal, or nearly, without empty shells', () => {
     const equal = new Float32Array(3000 * dimensions).fill(0.5);
     equal.set(normals(5 * dimensions, 3), 100 * dimensions);

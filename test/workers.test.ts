@@ -4,7 +4,7 @@ import type { VectorIndex as Index } from '../src/index.js';
 import type { Progress } from '../src/progress.js';
 import type { WorkerPool as Pool, PoolOptions } from '../src/workers/index.js';
 import { METRICS } from './answers.js';
-import { clumpedRows, rowAt } from './data.js';
+import { clumpedRows, normals, rowAt } from './data.js';
 import { all } from './joins.js';
 
 // As it is shipped: a worker's script must be JavaScript.
@@ -101,6 +101,19 @@ describe.each([true, false])('a pool (over one memory: %s)', (shared) => {
     const pool = await WorkerPool.from(rows, { ...options, threads: 3, shared });
     pools.push(pool);
     expectSame(await pool.save(), VectorIndex.from(rows, options).save());
+  });
+
+  it('sorts rows without structure into shells to the same bytes, and those that come later', async () => {
+    const gaussian = normals(3000 * 64, 5);
+    const later = normals(200 * 64, 6);
+    const pool = await WorkerPool.from(gaussian, { dimensions: 64, threads: 2, shared });
+    pools.push(pool);
+    const index = VectorIndex.from(gaussian, { dimensions: 64 });
+    expect(pool.cells).toBe(6);
+    expectSame(await pool.save(), index.save());
+    await pool.add(later);
+    index.add(later);
+    expectSame(await pool.save(), index.save());
   });
 
   it('builds long rows by principal components to the same bytes', async () => {
