@@ -18,7 +18,7 @@ import { finish } from '../src/progress.js';
 import { RandomGenerator } from '../src/random.js';
 import type { Settings } from '../src/tuning.js';
 import { preparePeak, prepareReading } from './peak.js';
-import { figure, provenance, runIfStarted, table, writeJson } from './record.js';
+import { engineRows, figure, provenance, runIfStarted, table, writeJson } from './record.js';
 
 const ROUNDS = 60;
 const WARMUP_MS = 100;
@@ -458,14 +458,7 @@ export function measureEngineKernels(): { peaks: Peaks; engine: EngineKernelResu
 
 /** The results as a table for the terminal. */
 export function engineTable({ peaks, engine }: ReturnType<typeof measureEngineKernels>): string {
-  const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
-  const rows = engine.map(({ what, unit, rate, arithmetic, reading, memory }) => [
-    what,
-    unit,
-    figure(rate),
-    arithmetic > 0 ? percent(arithmetic) : '',
-    `${percent(reading)} of ${figure(memory.gigabytes)} GB/s`,
-  ]);
+  const rows = engineRows(engine);
   const { floats, nibbles, products } = peaks;
   return [
     table([['the engine', 'unit', 'WASM', 'of the arithmetic', 'of the reading'], ...rows]),

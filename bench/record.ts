@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
+import type { EngineKernelResult } from './engine-kernels.js';
 
 /** Without it a figure means nothing. */
 export interface Provenance {
@@ -71,4 +72,16 @@ export async function runIfStarted(script: string, main: (argv: string[]) => unk
     console.error((error as Error).message);
     process.exitCode = error instanceof RangeError ? 2 : 1;
   }
+}
+
+/** What each step of the engine takes of the machine, a row a step: for the terminal and for the README. */
+export function engineRows(engine: EngineKernelResult[]): string[][] {
+  const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
+  return engine.map(({ what, unit, rate, arithmetic, reading, memory }) => [
+    what,
+    unit,
+    figure(rate),
+    arithmetic > 0 ? percent(arithmetic) : '',
+    `${percent(reading)} of ${figure(memory.gigabytes)} GB/s`,
+  ]);
 }

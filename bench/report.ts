@@ -22,7 +22,7 @@ import type { LivingResult } from './living.js';
 import type { LoadResult } from './load.js';
 import { type PeerRow, type PeersResult, speedsOf } from './peers.js';
 import { drawBuilds, drawGrowth, drawSpeeds, type Theme } from './pictures.js';
-import { figure, type Provenance } from './record.js';
+import { engineRows, figure, type Provenance } from './record.js';
 
 const README = fileURLToPath(new URL('../README.md', import.meta.url));
 const RESULTS = fileURLToPath(new URL('./results/', import.meta.url));
@@ -523,14 +523,7 @@ function kernelSection(result: KernelResults): string {
 
 /** Part of kernelSection: what each step of the engine takes of the machine. */
 function engineSection(engine: EngineKernelResult[], { floats, nibbles, products }: Peaks): string {
-  const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
-  const rows = engine.map(({ what, unit, rate, arithmetic, reading, memory }) => [
-    what,
-    unit,
-    figure(rate),
-    arithmetic > 0 ? percent(arithmetic) : '',
-    `${percent(reading)} of ${figure(memory.gigabytes)} GB/s`,
-  ]);
+  const rows = engineRows(engine);
   return [
     '### The steps of a search and of a build',
     '',

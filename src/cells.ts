@@ -114,9 +114,7 @@ export class Cells {
    * Writes the shell of each row, whose code of `encode` against the origin stands at its place, and returns their number.
    */
   sortIntoShells(loose: number, nearest: number, rows: number): number {
-    const { f32, u32 } = this.#plan.memory;
-    const step = this.looseBytes / 4;
-    const adds = addsOf(f32, loose / 4 + step - 2, step, rows);
+    const adds = this.#addsOf(loose, rows);
     const every = Math.ceil(rows / SORTED_ROWS);
     const sorted = Float32Array.from({ length: Math.ceil(rows / every) }, (_, i) => adds[i * every]).sort();
     const size = Math.max(SHELL_ROWS, Math.ceil(rows / MOST_SHELLS / SLOTS) * SLOTS);
@@ -125,7 +123,7 @@ export class Cells {
       return sorted[Math.floor(last / every)];
     });
     const shells = limits.length;
-    shellsOf(adds, limits, u32.subarray(nearest >>> 2, (nearest >>> 2) + rows));
+    shellsOf(adds, limits, this.#plan.memory.u32.subarray(nearest >>> 2, (nearest >>> 2) + rows));
     this.#openAtOrigin(shells);
     return shells;
   }
@@ -148,10 +146,15 @@ export class Cells {
 
   /** Gives each row, whose code of `encode` against the origin stands at an address, the shell that it belongs to. */
   chooseShells(loose: number, nearest: number, rows: number): void {
-    const { f32, u32 } = this.#plan.memory;
+    const adds = this.#addsOf(loose, rows);
+    const into = this.#plan.memory.u32.subarray(nearest >>> 2, (nearest >>> 2) + rows);
+    shellsOf(adds, this.#limits() as Float32Array, into);
+  }
+
+  /** The `add` of each code that `encode` wrote at an address. */
+  #addsOf(loose: number, rows: number): Float32Array {
     const step = this.looseBytes / 4;
-    const adds = addsOf(f32, loose / 4 + step - 2, step, rows);
-    shellsOf(adds, this.#limits() as Float32Array, u32.subarray(nearest >>> 2, (nearest >>> 2) + rows));
+    return everyOf(this.#plan.memory.f32, loose / 4 + step - 2, step, rows);
   }
 
   #limits(): Float32Array | null {
@@ -976,10 +979,10 @@ export class Cells {
 // Loops over rows, as functions of their own: inside of a generator they take three times as long.
 
 /** Every `step`-th float from `at` on. */
-function addsOf(floats: Float32Array, at: number, step: number, rows: number): Float32Array {
-  const adds = new Float32Array(rows);
-  for (let i = 0; i < rows; i++) adds[i] = floats[at + i * step];
-  return adds;
+function everyOf(floats: Float32Array, at: number, step: number, count: number): Float32Array {
+  const taken = new Float32Array(count);
+  for (let i = 0; i < count; i++) taken[i] = floats[at + i * step];
+  return taken;
 }
 
 /** The first shell whose limit is not below each of some numbers; the last shell for what is beyond all. */

@@ -108,12 +108,12 @@ function* sort(engine: Engine, tuner: Tuner, options: BuildOptions): Generator<P
   if (cells === undefined && wanted > 1 && (yield* under(begun, tuner.areCellsHopeless()))) wanted = 1;
   const free = cells === undefined && rows >= FEW_ROWS;
   // By inner product the neighbors are the longest rows, the farthest out. (Outer shells first: no faster than one cell.)
-  const shelled = engine.rows.metric !== 'inner-product';
-  yield* engine.sort(wanted, options.training !== 'none', free && shelled && wanted === 1);
+  const shells = free && engine.rows.metric !== 'inner-product';
+  yield* engine.sort(wanted, options.training !== 'none', shells && wanted === 1);
   let look = yield* under(encoded, tuner.look());
   // Where a query must visit most cells anyway, shells around the mean serve better.
   if (free && wanted > 1 && look.structureless) {
-    yield* under(encoded, engine.sort(1, false, shelled));
+    yield* under(encoded, engine.sort(1, false, shells));
     look = yield* under(encoded, tuner.look());
   }
   if (engine.isShelled && look.share > LARGEST_SHARE) engine.joinShells();

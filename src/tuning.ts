@@ -609,8 +609,10 @@ export class Tuner {
       let { probes } = prediction;
       for (let step = 0; step < 5; step++) {
         const tried = yield* tryIt({ ...prediction, probes });
-        if (tried.met) bases.push(tried);
-        if (tried.met) break;
+        if (tried.met) {
+          bases.push(tried);
+          break;
+        }
         const next = Math.min(engine.cells, Math.ceil(probes * 1.15));
         if (next === probes) break;
         probes = next;
