@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { coverageTable, fillTable, rowsOf, withRow } from './evidence.js';
+import { coverageTable, fillTable, mutantsRow, rowsOf, withRow } from './evidence.js';
+import { sampleOf } from './mutation.sample.mjs';
 
 const text =
   '# Title\n\n<!-- mutants -->\n\n| module | n |\n|---|---|\n| `a` | 1 |\n\n<!-- /mutants -->\n\nmore\n';
@@ -16,6 +17,17 @@ describe('the tables of docs/mutation.md', () => {
     expect(rowsOf(text, 'mutants')).toEqual(['| `a` | 1 |']);
     const rows = withRow(rowsOf(text, 'mutants'), 'b', '| `b` | 2 |');
     expect(withRow(rows, 'a', '| `a` | 3 |')).toEqual(['| `a` | 3 |', '| `b` | 2 |']);
+  });
+
+  it('count mutants, and say how many of how many where a sample was drawn', () => {
+    const results = ['Killed', 'Timeout', 'Killed', 'Survived', 'NoCoverage'].map((status) => ({ status }));
+    const when = { commit: 'abc1234', day: '2026-01-02' };
+    expect(mutantsRow('src/a.ts', results, when)).toBe(
+      '| `src/a.ts` | 5 | 60.0 % | 1 | 1 | abc1234, 2026-01-02 |',
+    );
+    expect(mutantsRow('src/a.ts', [...results, { status: 'CompileError' }], when)).toContain(
+      '| 5 of 6 | 60.0 %',
+    );
   });
 
   it('tell of each module what its tests run', () => {
@@ -36,5 +48,30 @@ describe('the tables of docs/mutation.md', () => {
       '| `src/b.ts` | 20 | 85.0 % | 50.0 % |',
       '| all | 30 | 90.0 % | 50.0 % |',
     ]);
+  });
+});
+
+describe('a sample of mutants', () => {
+  const mutants = Array.from({ length: 1000 }, (_, line) => ({
+    location: { start: { line: line >> 1, column: 1 }, end: { line: line >> 1, column: 9 } },
+    mutatorName: 'EqualityOperator',
+    replacement: line % 2 === 0 ? 'a < b' : 'a > b',
+  }));
+
+  it('is as large as asked, without repeats, and the same for the same seed in whatever order', () => {
+    const sample = sampleOf(mutants, 100, 1);
+    expect(new Set(sample).size).toBe(100);
+    expect(sampleOf([...mutants].reverse(), 100, 1)).toEqual(sample);
+    expect(sampleOf(mutants, 100, 2)).not.toEqual(sample);
+    expect(sampleOf(mutants, 2000, 1)).toHaveLength(1000);
+  });
+
+  it('takes about as many of every part', () => {
+    const lines = sampleOf(mutants, 400, 1).map(({ location }) => location.start.line);
+    for (let part = 0; part < 4; part++) {
+      const count = lines.filter((line) => Math.floor(line / 125) === part).length;
+      expect(count).toBeGreaterThan(70);
+      expect(count).toBeLessThan(130);
+    }
   });
 });

@@ -39,6 +39,30 @@ export function withRow(rows: readonly string[], module: string, row: string): s
   return [...rows.filter((line) => !line.startsWith(`| \`${module}\` |`)), row].sort();
 }
 
+export const MUTANTS_HEAD: readonly string[] = [
+  '| module | mutants | noticed | survived | without a test | commit, day |',
+  '|---|---:|---:|---:|---:|---|',
+];
+
+/**
+ * A module's row in the table of mutants, of what Stryker says of each. Mutants that a sample left out count as mutants of
+ * the module (`100 of 783`), and no further; as do those that are not code any more.
+ */
+export function mutantsRow(
+  module: string,
+  results: readonly { status: string }[],
+  { commit, day }: { commit: string; day: string },
+): string {
+  const count = (...states: string[]): number =>
+    results.filter(({ status }) => states.includes(status)).length;
+  const noticed = count('Killed', 'Timeout');
+  const [survived, uncovered] = [count('Survived'), count('NoCoverage')];
+  const run = noticed + survived + uncovered;
+  const mutants = count('CompileError') > 0 ? `${run} of ${results.length}` : `${run}`;
+  const share = ((100 * noticed) / Math.max(1, run)).toFixed(1);
+  return `| \`${module}\` | ${mutants} | ${share} % | ${survived} | ${uncovered} | ${commit}, ${day} |`;
+}
+
 /** The table of a coverage summary: each module by its name, and all together. */
 export function coverageTable(summary: Record<string, Covered>, base: string): string[] {
   const percent = ({ total, pct }: { total: number; pct: number }): string =>

@@ -1,33 +1,67 @@
 /**
- * Mutates modules of the core, one after the other, each with the tests of its own:
+ * Mutates modules of the core, one after the other, each with the tests of its own (mutation.config.ts):
  *
  *     npm run mutation -- check labels
+ *     npm run mutation -- --sample 100 --seed 1 --slowest 1000 cells
  *
- * Survivors are printed, with all else in reports/mutation-NAME.json; docs/mutation.md gets a row for each module.
+ * `--sample N` takes N mutants of a module, drawn from all of it by the seed; `--slowest MS` leaves tests out that take
+ * longer. Survivors are printed, with all else in reports/mutation-NAME.json; docs/mutation.md gets a row for each module.
  */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
 import { Stryker } from '@stryker-mutator/core';
-import { fillTable, occasion, rewrite, rowsOf, withRow } from './evidence.js';
+import { fillTable, MUTANTS_HEAD, mutantsRow, occasion, rewrite, rowsOf, withRow } from './evidence.js';
 
-const HEAD = [
-  '| module | mutants | noticed | survived | without a test | commit, day |',
-  '|---|---:|---:|---:|---:|---|',
-];
+/** What vitest's JSON report says of the tests of a file. */
+interface Report {
+  testResults: { assertionResults: { fullName: string; duration?: number }[] }[];
+}
 
-for (const name of process.argv.slice(2)) {
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    sample: { type: 'string', default: '0' },
+    seed: { type: 'string', default: '1' },
+    slowest: { type: 'string', default: 'Infinity' },
+  },
+});
+const [size, seed, slowest] = [values.sample, values.seed, values.slowest].map(Number);
+
+/** Runs the tests of a module once, and tells mutation.setup.ts which of them took longer than `slowest`. */
+function findSlowTests(name: string): void {
+  const [report, list] = ['tests', 'slow'].map((kind) =>
+    path.resolve(`reports/mutation-${name}.${kind}.json`),
+  );
+  delete process.env.SLOW_TESTS;
+  const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/mutation.config.ts'];
+  execFileSync(process.execPath, [...vitest, '--reporter=json', `--outputFile=${report}`], {
+    stdio: 'ignore',
+  });
+  const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as Report;
+  const tests = testResults.flatMap(({ assertionResults }) => assertionResults);
+  const slow = tests.filter(({ duration = 0 }) => duration > slowest).map(({ fullName }) => fullName);
+  console.log(`${name}: ${slow.length} of ${tests.length} tests take longer than ${slowest} ms`);
+  writeFileSync(list, JSON.stringify(slow));
+  process.env.SLOW_TESTS = list;
+}
+
+mkdirSync('reports', { recursive: true });
+for (const name of positionals) {
   const module = `src/${name}.ts`;
   process.env.MUTATED_MODULE = name;
+  if (slowest < Infinity) findSlowTests(name);
+  const sampled = { checkers: ['sample'], appendPlugins: ['./test/mutation.sample.mjs'], incremental: false };
+  Object.assign(process.env, { MUTANT_SAMPLE: String(size), MUTANT_SEED: String(seed) });
   const results = await new Stryker({
     mutate: [module],
     incrementalFile: `reports/mutation-${name}.incremental.json`,
     jsonReporter: { fileName: `reports/mutation-${name}.json` },
+    ...(size > 0 ? sampled : {}),
   }).runMutationTest();
-  const count = (...states: string[]): number =>
-    results.filter(({ status }) => states.includes(status)).length;
-  const noticed = count('Killed', 'Timeout');
-  const [survived, uncovered] = [count('Survived'), count('NoCoverage')];
-  const all = noticed + survived + uncovered;
-  const { commit, day } = occasion();
-  const share = ((100 * noticed) / Math.max(1, all)).toFixed(1);
-  const row = `| \`${module}\` | ${all} | ${share} % | ${survived} | ${uncovered} | ${commit}, ${day} |`;
-  rewrite((text) => fillTable(text, 'mutants', [...HEAD, ...withRow(rowsOf(text, 'mutants'), module, row)]));
+  const row = mutantsRow(module, results, occasion());
+  rewrite((text) =>
+    fillTable(text, 'mutants', [...MUTANTS_HEAD, ...withRow(rowsOf(text, 'mutants'), module, row)]),
+  );
 }
