@@ -26,11 +26,10 @@ function wrongValue(message: string): Refusal {
   return { kind: RangeError, code: 'ERR_ARGUMENT_RANGE', message };
 }
 
-/** A Float32Array whose buffer now belongs to another. */
-function detached(): Float32Array {
-  const floats = new Float32Array(4);
-  structuredClone(floats.buffer, { transfer: [floats.buffer] });
-  return floats;
+/** An array whose buffer now belongs to another. */
+function detached<Kind extends Float32Array | Uint8Array | Uint32Array>(array: Kind): Kind {
+  structuredClone(array.buffer, { transfer: [array.buffer as ArrayBuffer] });
+  return array;
 }
 
 describe('describe', () => {
@@ -76,6 +75,79 @@ describe('checkInteger', () => {
   ])('refuses %o, which is not a number', (value, text) => {
     const message = `k: expected an integer from 1 to 9, got ${text}`;
     expectRefusal(() => check.checkInteger('k', value, 1, 9), wrongKind(message));
+  });
+});
+
+describe('checkIds', () => {
+  it('gives back one id as a list of one, and a list of any kind as it is', () => {
+    expect(check.checkIds('ids', 0, 1)).toEqual([0]);
+    expect(check.checkIds('ids', 8, 9)).toEqual([8]);
+    for (const ids of [[], [0, 8, 8], new Uint32Array([3, 0]), { length: 2, 0: 1, 1: 0 }])
+      expect(check.checkIds('ids', ids, 9)).toBe(ids);
+    expect(check.checkIds('ids', [], 0)).toEqual([]);
+  });
+
+  it.each([
+    [undefined, 'undefined'],
+    [null, 'null'],
+    ['3', '"3"'],
+    ['', '""'],
+    [3n, '3'],
+    [() => 0, 'function'],
+    [{}, 'Object'],
+    [{ length: -1 }, 'Object'],
+    [{ length: 0.5 }, 'Object'],
+    [{ length: '0' }, 'Object'],
+    [new Set([1]), 'Set'],
+    [new DataView(new ArrayBuffer(4)), 'DataView of 4'],
+  ])('refuses %o, which is no id and no list', (value, text) => {
+    const message = `ids: expected an id or an array of ids, got ${text}`;
+    expectRefusal(() => check.checkIds('ids', value, 9), wrongKind(message));
+  });
+
+  it.each([9, 2 ** 32, -1, 0.5, NaN, Infinity])(
+    'refuses %d of 9 ids, alone and in a list, with its place',
+    (id) => {
+      const message = `ids: expected ids from 0 to 8, got ${id}`;
+      expectRefusal(() => check.checkIds('ids', id, 9), wrongValue(message));
+      expectRefusal(() => check.checkIds('ids', [id, 1], 9), wrongValue(`${message} at place 0`));
+      expectRefusal(() => check.checkIds('ids', [8, 0, id, -7], 9), wrongValue(`${message} at place 2`));
+    },
+  );
+
+  it.each([
+    ['1', '"1"'],
+    [null, 'null'],
+    [1n, '1'],
+    [undefined, 'undefined'],
+    [[1], 'Array of 1'],
+  ])('refuses %o in a list as of another kind', (id, text) => {
+    const message = `ids: expected ids from 0 to 8, got ${text} at place 1`;
+    expectRefusal(() => check.checkIds('ids', [0, id], 9), wrongKind(message));
+  });
+
+  it('says so where no id has been given out', () => {
+    const message = 'ids: expected an id of the index, which has given out none, got 0';
+    expectRefusal(() => check.checkIds('ids', 0, 0), wrongValue(message));
+  });
+});
+
+describe('checkFunction', () => {
+  it('takes functions of any kind', () => {
+    for (const value of [() => 0, function named() {}, async () => 0, Map])
+      check.checkFunction('work', value);
+  });
+
+  it.each([
+    [undefined, 'undefined'],
+    [null, 'null'],
+    ['() => 0', '"() => 0"'],
+    [{ call() {} }, 'Object'],
+  ])('refuses %o', (value, text) => {
+    expectRefusal(
+      () => check.checkFunction('work', value),
+      wrongKind(`work: expected a function, got ${text}`),
+    );
   });
 });
 
@@ -148,12 +220,34 @@ describe('checkFloats', () => {
   });
 
   it('tells a detached array from an empty one', () => {
-    expectRefusal(() => check.checkFloats('vectors', detached()), {
+    expectRefusal(() => check.checkFloats('vectors', detached(new Float32Array(4))), {
       kind: TypeError,
       code: 'ERR_DETACHED',
       message: 'vectors: expected a Float32Array on a live buffer, got a detached one of 0 floats',
     });
   });
+});
+
+describe('checkBytes and checkWords', () => {
+  const kinds = [
+    ['Uint8Array', check.checkBytes, new Uint8Array(3), 'bytes'],
+    ['Uint32Array', check.checkWords, new Uint32Array(3), 'words'],
+  ] as const;
+
+  it.each(kinds)(
+    'take a %s as it is, and refuse others and detached ones',
+    (name, checkKind, array, items) => {
+      expect(checkKind('codes', array)).toBe(array);
+      const floats = new Float32Array(2);
+      const other = `codes: expected a ${name}, got Float32Array of 2`;
+      expectRefusal(() => checkKind('codes', floats), wrongKind(other));
+      expectRefusal(() => checkKind('codes', detached(array)), {
+        kind: TypeError,
+        code: 'ERR_DETACHED',
+        message: `codes: expected a ${name} on a live buffer, got a detached one of 0 ${items}`,
+      });
+    },
+  );
 });
 
 describe('checkVector', () => {

@@ -66,6 +66,14 @@ describe('finishInSlices', () => {
     expect(longest).toBeLessThan(100); // 5 ms of work; the rest is the machine's
   });
 
+  it('works on to the end of every slice, not of the first one only', async () => {
+    const reports: Progress[] = [];
+    const begin = performance.now();
+    await finishInSlices(work(100, 1), { sliceMs: 10, onProgress: (progress) => reports.push(progress) });
+    // a report for each 10 ms, and one at the end of each of two phases
+    expect(reports.length).toBeLessThanOrEqual((performance.now() - begin) / 10 + 2);
+  });
+
   it('reports progress that only grows, and the end of every phase', async () => {
     const reports: Progress[] = [];
     await finishInSlices(work(20, 1), { sliceMs: 3, onProgress: (progress) => reports.push(progress) });
@@ -139,9 +147,14 @@ describe('checkAsync', () => {
     ['options', 5, 'options: expected an options object such as { k: 10 }, got 5'],
     ['onProgress', { onProgress: 1 }, 'onProgress: expected a function, got 1'],
     ['signal', { signal: {} }, 'signal: expected an AbortSignal, got Object'],
-    ['sliceMs', { sliceMs: -1 }, 'sliceMs: expected a number from 0 to 10000, got -1'],
+    ['sliceMs', { sliceMs: '1' }, 'sliceMs: expected a number from 0 to 10000, got "1"'],
   ])('refuses wrong %s', (_, options, message) => {
-    expect(() => checkAsync(options as never)).toThrow(message);
+    const expected = expect.objectContaining({ name: 'TypeError', message, code: 'ERR_ARGUMENT_TYPE' });
+    expect(() => checkAsync(options as never)).toThrow(expected);
+  });
+
+  it('refuses slices of less than nothing', () => {
+    expect(() => checkAsync({ sliceMs: -1 })).toThrow('sliceMs: expected a number from 0 to 10000, got -1');
   });
 
   it('takes half a frame by default', () => {
@@ -151,10 +164,14 @@ describe('checkAsync', () => {
 
 describe('Turn', () => {
   it.each(['setImmediate', 'messages'])('passes many times by %s, and is quiet once closed', async (way) => {
-    if (way === 'messages') vi.stubGlobal('setImmediate', undefined);
+    const messages = way === 'messages';
+    if (messages) vi.stubGlobal('setImmediate', undefined);
+    const closed = vi.spyOn(MessagePort.prototype, 'close');
     const turn = new Turn();
     for (let i = 0; i < 100; i++) await turn.pass();
     turn.close();
+    expect(closed).toHaveBeenCalledTimes(messages ? 1 : 0); // an open port would keep a worker alive
     turn.close();
+    closed.mockRestore();
   });
 });
