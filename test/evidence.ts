@@ -46,7 +46,7 @@ export const MUTANTS_HEAD: readonly string[] = [
 
 /**
  * A module's row in the table of mutants, of what Stryker says of each. Mutants that a sample left out count as mutants of
- * the module (`100 of 783`), and no further; as do those that are not code any more.
+ * the module (`100 of 783`), and no further.
  */
 export function mutantsRow(
   module: string,
@@ -58,7 +58,7 @@ export function mutantsRow(
   const noticed = count('Killed', 'Timeout');
   const [survived, uncovered] = [count('Survived'), count('NoCoverage')];
   const run = noticed + survived + uncovered;
-  const mutants = count('CompileError') > 0 ? `${run} of ${results.length}` : `${run}`;
+  const mutants = run < results.length ? `${run} of ${results.length}` : `${run}`;
   const share = ((100 * noticed) / Math.max(1, run)).toFixed(1);
   return `| \`${module}\` | ${mutants} | ${share} % | ${survived} | ${uncovered} | ${commit}, ${day} |`;
 }
