@@ -269,6 +269,9 @@ describe('ids of an index', () => {
     const none = new Float32Array(0);
     expect(VectorIndex.from(none, { dimensions: 3, ids: 'bigint' }).idKind).toBe('bigint');
     expect(VectorIndex.from(none, { dimensions: 3, ids: new BigInt64Array(0) }).idKind).toBe('bigint');
+    expect(VectorIndex.from(none, { dimensions: 3, ids: new Float64Array(0) }).idKind).toBe('number');
+    const { message } = refusal(() => new UserIds('string').rowOf('id', 7));
+    expect(message).toBe('id: expected a string, as the ids of this index are, got 7');
     expect(refusal(() => VectorIndex.from(none, { dimensions: 3, ids: [] }))).toMatchObject({
       code: 'ERR_LENGTH',
     });
@@ -291,10 +294,13 @@ describe('ids of an index', () => {
       [2n ** 64n],
       [-(2n ** 63n) - 1n],
     ]) {
-      const { name, code } = refusal(() =>
+      const { name, code, message } = refusal(() =>
         VectorIndex.from(normals(3, 1), { dimensions: 3, ids: ids as string[] }),
       );
       expect([name, code]).toEqual(['RangeError', 'ERR_ARGUMENT_RANGE']);
+      expect(message).toMatch(
+        /^ids: expected .*(Unicode|finite number|-2\^63 to 2\^64 - 1), got .* at place 0$/,
+      );
     }
   });
 
@@ -336,5 +342,84 @@ describe('ids of an index', () => {
     expect(ids.rowOf('id', 30)).toBeUndefined();
     ids.takeBack(8);
     expect(ids.size).toBe(6);
+  });
+});
+
+describe('the section of ids in a snapshot', () => {
+  const rowsOf = (count: number): Uint32Array => Uint32Array.from({ length: count }, (_, i) => i);
+
+  /** The bytes of such a section. */
+  function encode(
+    kind: 'string' | 'number' | 'bigint',
+    all: readonly (string | number | bigint)[],
+  ): Uint8Array {
+    const ids = new UserIds(kind);
+    ids.add('ids', all, 0);
+    const work = ids.encode(rowsOf(all.length));
+    let step = work.next();
+    while (!step.done) step = work.next();
+    return Buffer.concat(step.value);
+  }
+
+  function decode(kind: 'string' | 'number' | 'bigint', bytes: Uint8Array, count: number): unknown[] {
+    const ids = new UserIds(kind);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (const _ of ids.decode(view, rowsOf(count)));
+    return Array.from(rowsOf(count), (row) => ids.idOf(row));
+  }
+
+  it.each([
+    [
+      'string',
+      ['\u007f', '\u0080', '\u07ff', '\u0800', '\ud7ff', '\ue000', '\uffff', '\u{10000}', '\u{10ffff}'],
+    ],
+    ['number', [-0.5, Number.MAX_VALUE, Number.MIN_VALUE, 0]],
+    ['bigint', [-1n, 0n, -(2n ** 63n), 2n ** 63n, 2n ** 64n - 1n, 7n, -9n, 11n]],
+    ['bigint', [-1n, 0n, -(2n ** 63n), 2n ** 63n, 2n ** 64n - 1n, 7n, -9n, 11n, -12n]],
+  ] as const)('gives %s ids back, those at the ends of their ranges included', (kind, all) => {
+    expect(decode(kind, encode(kind, all), all.length)).toEqual(all);
+  });
+
+  it('has strings as UTF-8 and where each ends', () => {
+    const bytes = encode('string', ['é', '', '\u{10000}a']);
+    expect(bytes).toEqual(
+      Buffer.concat([new Uint8Array(Uint32Array.of(0, 2, 2, 7).buffer), Buffer.from('é\u{10000}a')]),
+    );
+  });
+
+  const strings = encode('string', ['ab', 'cd']);
+  const numbers = encode('number', [1, 2]);
+  const bigints = encode('bigint', [-1n, 2n]);
+  it.each([
+    ['begin behind the first byte', 'string', strings, 0, 1, 'ids from their beginning, got 1'],
+    ['end before their last byte', 'string', strings, 8, 3, 'ids of 4 bytes, got 3'],
+    ['end before they begin', 'string', strings, 4, 5, 'an id that ends from byte 0 on, got 5'],
+    ['are -0', 'number', numbers, 7, 0x80, 'a finite number as an id, got'],
+    [
+      'have a sign more than there are ids',
+      'bigint',
+      bigints,
+      16,
+      0b101,
+      'zeros behind the last sign, got 1',
+    ],
+    ['are negative and too small', 'bigint', bigints, 7, 0x7f, 'a negative id of 64 bits, got'],
+  ] as const)('is refused where ids %s', (_, kind, bytes, at, byte, text) => {
+    const forged = Buffer.from(bytes);
+    if (kind === 'number') forged.fill(0, 0, 8);
+    forged[at] = byte;
+    expect(() => decode(kind, forged, 2)).toThrow(`expected ${text}`);
+  });
+
+  it('is refused where it is longer or shorter than its ids', () => {
+    for (const [kind, bytes] of [
+      ['number', numbers],
+      ['bigint', bigints],
+    ] as const) {
+      expect(() => decode(kind, bytes.subarray(1), 2)).toThrow(`expected ${bytes.length} bytes of ids`);
+      expect(() => decode(kind, Buffer.concat([bytes, Buffer.alloc(1)]), 2)).toThrow(`${bytes.length} bytes`);
+    }
+    expect(() => decode('string', strings.subarray(0, 11), 2)).toThrow('expected 2 ids, got 11 bytes');
+    expect(() => decode('string', Buffer.alloc(12), 2)).toThrow('expected ids that differ');
   });
 });
