@@ -1,6 +1,7 @@
+import type { EngineKernels } from './kernels.js';
 import { isOutOfMemory } from './memory.js';
 import type { EnginePlan } from './plan.js';
-import { finish, type Progress, under } from './progress.js';
+import { finish, Pace, type Progress, under } from './progress.js';
 import { alone, type Job, type Share } from './share.js';
 
 /** Draws numbers from [0, 1). */
@@ -223,6 +224,7 @@ export class Cells {
     const counts = plan.reserve('counts of cells', cells * 4);
     const nearest = plan.reserve('nearest cells', sampleRows * 4);
     const distances = plan.reserve('cell distances', sampleRows * 4);
+    const pace = new Pace();
     for (let iteration = 0; iteration < iterations; iteration++) {
       memory.u8.fill(0, sums, sums + cells * bytes);
       memory.u8.fill(0, counts, counts + cells * 4);
@@ -237,7 +239,7 @@ export class Cells {
       for (let row = 0; row < sampleRows; row += SUMMED_ROWS) {
         const rows = Math.min(SUMMED_ROWS, sampleRows - row);
         kernels.accumulate(sample + row * bytes, rows, dims, nearest + row * 4, sums, counts);
-        yield { phase: 'train', done: (iteration + 1) * sampleRows, total };
+        if (pace.isDue()) yield { phase: 'train', done: (iteration + 1) * sampleRows, total };
       }
       kernels.moveCentres(sums, counts, cells, dims, plan.ptr('centres'));
       if (iteration < iterations - 1) this.#reseed(sampleRows, random);
@@ -590,23 +592,28 @@ export class Cells {
 
   /** The cell of every live row, by the id at its position; of removed ids 0. */
   *cellsOf(ids: number): Generator<Progress, Uint32Array> {
-    const plan = this.#plan;
-    const { codeBytes, blockBytes } = this;
     const cells = new Uint32Array(ids);
+    const pace = new Pace();
     for (let cell = 0; cell < this.count; cell++) {
-      // Asked for again in every step: a search in between may have made the memory grow.
-      const { u32 } = plan.memory;
-      const labels = plan.ptr('labels') >>> 2;
-      const entry = (plan.ptr('directory') >>> 2) + cell * 4;
-      const used = u32[entry + 1];
-      let row = (plan.ptr('blocks') + u32[entry] * blockBytes + codeBytes) / 4 + 64;
-      for (let slot = 0; slot < used; slot++) {
-        if (u32[row] !== NO_ROW) cells[u32[labels + u32[row]]] = cell;
-        row += slot % SLOTS === SLOTS - 1 ? blockBytes / 4 - SLOTS + 1 : 1;
-      }
-      yield { phase: 'tune', done: 0, total: this.count };
+      this.#mark(cell, cells);
+      if (pace.isDue()) yield { phase: 'tune', done: 0, total: this.count };
     }
     return cells;
+  }
+
+  /** Writes a cell's number at the ids of its rows. */
+  #mark(cell: number, cells: Uint32Array): void {
+    const plan = this.#plan;
+    const { codeBytes, blockBytes } = this;
+    const { u32 } = plan.memory;
+    const labels = plan.ptr('labels') >>> 2;
+    const entry = (plan.ptr('directory') >>> 2) + cell * 4;
+    const used = u32[entry + 1];
+    let row = (plan.ptr('blocks') + u32[entry] * blockBytes + codeBytes) / 4 + 64;
+    for (let slot = 0; slot < used; slot++) {
+      if (u32[row] !== NO_ROW) cells[u32[labels + u32[row]]] = cell;
+      row += slot % SLOTS === SLOTS - 1 ? blockBytes / 4 - SLOTS + 1 : 1;
+    }
   }
 
   /** Where the row at a position stands for the rotated query in the plan: its cell, and what its code says. */
@@ -810,14 +817,8 @@ export class Cells {
     const cells = this.count;
     const counts = u32.subarray(plan.ptr('counts of cells') >>> 2).subarray(0, cells);
     const distances = f32.subarray(plan.ptr('cell distances') >>> 2).subarray(0, sampleRows);
-    let mean = 0;
-    for (const distance of distances) mean += distance / sampleRows;
-    const cumulative = new Float64Array(sampleRows);
-    let total = 0;
-    for (let row = 0; row < sampleRows; row++) {
-      total += Math.max(0, distances[row] - mean);
-      cumulative[row] = total;
-    }
+    const cumulative = sumsAboveMean(distances);
+    const total = cumulative[sampleRows - 1];
     if (!(total > 0)) return;
     const emptiest = Uint32Array.from({ length: cells }, (_, cell) => cell).sort(
       (a, b) => counts[a] - counts[b] || a - b,
@@ -825,15 +826,8 @@ export class Cells {
     const moves = Math.floor(cells * RESEED_SHARE);
     const few = (0.6 * sampleRows) / cells;
     for (let i = 0; i < moves && counts[emptiest[i]] < few; i++) {
-      const target = random.uniform() * total;
-      let low = 0;
-      let high = sampleRows - 1;
-      while (low < high) {
-        const middle = (low + high) >>> 1;
-        if (cumulative[middle] <= target) low = middle + 1;
-        else high = middle;
-      }
-      const from = plan.ptr('sample') + low * this.dims * 4;
+      const row = firstAbove(cumulative, random.uniform() * total);
+      const from = plan.ptr('sample') + row * this.dims * 4;
       plan.memory.u8.copyWithin(
         plan.ptr('centres') + emptiest[i] * this.dims * 4,
         from,
@@ -886,7 +880,6 @@ export class Cells {
       scratch,
       nearest + first * 4,
     );
-    plan.release('group distances');
   }
 
   /** A few Lloyd's steps over the centres themselves; returns each centre's group. */
@@ -922,7 +915,8 @@ export class Cells {
       kernels.moveCentres(sums, counts, groups, dims, table);
     }
     const groupOf = memory.u32.slice(nearest >>> 2, (nearest >>> 2) + cells);
-    for (const region of ['nearest groups', 'sums of groups', 'counts of groups']) plan.release(region);
+    for (const region of ['nearest groups', 'sums of groups', 'counts of groups', 'group distances'])
+      plan.release(region);
     return groupOf;
   }
 
@@ -933,8 +927,7 @@ export class Cells {
     const cells = this.count;
     const dims = this.dims;
     const groups = groupOf ? Cells.groupsOf(cells) : 1;
-    const lists: number[][] = Array.from({ length: groups }, () => []);
-    for (let cell = 0; cell < cells; cell++) lists[groupOf ? groupOf[cell] : 0].push(cell);
+    const lists = listsOf(groupOf ?? new Uint32Array(cells), groups);
     let blocks = 0;
     for (const list of lists) blocks += Math.ceil(list.length / SLOTS);
     const codeBytes = dims * 8;
@@ -945,23 +938,17 @@ export class Cells {
     if (!groupOf) plan.reserve('groupCentres', dims * 4);
     const table = plan.ptr('groupCentres');
     if (!groupOf) plan.memory.f32.fill(0, table >>> 2, (table >>> 2) + dims);
+    const centres = plan.ptr('centres');
+    const pace = new Pace();
     let block = 0;
     for (let group = 0; group < groups; group++) {
       plan.memory.u32[starts + group] = block;
-      for (const [i, cell] of lists[group].entries()) {
-        const slot = i % SLOTS;
-        if (slot === 0) yield { phase: 'train', done: 0, total: cells };
-        if (slot === 0) kernels.clearBlock(region + block++ * blockBytes, codeBytes);
-        kernels.encode(
-          plan.ptr('centres') + cell * dims * 4,
-          table + (groupOf ? group : 0) * dims * 4,
-          dims,
-          region + (block - 1) * blockBytes,
-          slot,
-          1,
-          cell,
-          0,
-        );
+      const list = lists[group];
+      for (let first = 0; first < list.length; first += SLOTS, block++) {
+        const into = region + block * blockBytes;
+        kernels.clearBlock(into, codeBytes);
+        codeBlock(kernels, centres, list.slice(first, first + SLOTS), dims, table + group * dims * 4, into);
+        if (pace.isDue()) yield { phase: 'train', done: 0, total: cells };
       }
     }
     plan.memory.u32[starts + groups] = block;
@@ -977,6 +964,51 @@ export class Cells {
 }
 
 // Loops over rows, as functions of their own: inside of a generator they take three times as long.
+
+/** How far numbers are above their mean, summed up to each. */
+function sumsAboveMean(numbers: Float32Array): Float64Array {
+  let mean = 0;
+  for (let i = 0; i < numbers.length; i++) mean += numbers[i] / numbers.length;
+  const sums = new Float64Array(numbers.length);
+  let sum = 0;
+  for (let i = 0; i < numbers.length; i++) {
+    sum += Math.max(0, numbers[i] - mean);
+    sums[i] = sum;
+  }
+  return sums;
+}
+
+/** The first of ascending numbers that is above one; the last where none is. */
+function firstAbove(numbers: Float64Array, one: number): number {
+  let low = 0;
+  let high = numbers.length - 1;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (numbers[middle] <= one) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The cells of each group, ascending. */
+function listsOf(groupOf: Uint32Array, groups: number): number[][] {
+  const lists: number[][] = Array.from({ length: groups }, () => []);
+  for (let cell = 0; cell < groupOf.length; cell++) lists[groupOf[cell]].push(cell);
+  return lists;
+}
+
+/** Codes the centres of some cells against a point, into the slots of a block. */
+function codeBlock(
+  kernels: EngineKernels,
+  centres: number,
+  cells: readonly number[],
+  dims: number,
+  against: number,
+  block: number,
+): void {
+  for (let i = 0; i < cells.length; i++)
+    kernels.encode(centres + cells[i] * dims * 4, against, dims, block, i, 1, cells[i], 0);
+}
 
 /** Every `step`-th float from `at` on. */
 function everyOf(floats: Float32Array, at: number, step: number, count: number): Float32Array {

@@ -608,13 +608,12 @@ export class Engine implements Tunable {
         { phase: 'assign', done: rows, total: rows },
         this.#cells.dropEmpty(sizes, this.share),
       );
-      for (const id of ids) assigned[id] = numbers[assigned[id]];
+      renumber(assigned, ids, numbers);
       sizes = sizes.filter((size) => size > 0);
     }
     cells = sizes.length;
     yield { phase: 'encode', done: 0, total: rows };
-    const starts = new Uint32Array(cells);
-    for (let cell = 1; cell < cells; cell++) starts[cell] = starts[cell - 1] + sizes[cell - 1];
+    const starts = startsOf(sizes);
     const order = orderOf(assigned, ids, starts.slice());
     yield { phase: 'encode', done: 0, total: rows };
     const places = loose ? plan.reserve('places', rows * 4) : 0;
@@ -806,9 +805,7 @@ export class Engine implements Tunable {
     let squares = 0;
     for (let i = 0; i < count; i++) {
       this.#space.transform(this.rows.floats(Math.floor((i * rows) / count), 1), 1, plan.ptr('chunk'));
-      const at = plan.ptr('chunk') >>> 2;
-      const { f32 } = plan.memory;
-      for (let j = 0; j < dims; j++) squares += f32[at + j] * f32[at + j];
+      squares += squaresOf(plan.memory.f32, plan.ptr('chunk') >>> 2, dims);
     }
     plan.setFloat('RefineStep', REFINE_STEP * Math.sqrt(squares / count / dims));
     this.#reserveRecords(rows);
@@ -900,7 +897,9 @@ export class Engine implements Tunable {
       return yield* runOneByOne(this, queries, k, settings, step);
     }
     try {
-      for (const [i, query] of queries.entries()) plan.memory.f32.set(query, (given >>> 2) + i * dimensions);
+      queries.forEach((query, i) => {
+        plan.memory.f32.set(query, (given >>> 2) + i * dimensions);
+      });
       const scores = ids + items * k * 4;
       const job: SearchJob = {
         kind: 'search',
@@ -1315,6 +1314,18 @@ function sizesOf(cellOf: Uint32Array, ids: Uint32Array, cells: number): Uint32Ar
   return sizes;
 }
 
+/** words[keys[i]] = values[words[keys[i]]] */
+function renumber(words: Uint32Array, keys: Uint32Array, values: Uint32Array): void {
+  for (let i = 0; i < keys.length; i++) words[keys[i]] = values[words[keys[i]]];
+}
+
+/** The sum of all sizes before each. */
+function startsOf(sizes: Uint32Array): Uint32Array<ArrayBuffer> {
+  const starts = new Uint32Array(sizes.length);
+  for (let i = 1; i < sizes.length; i++) starts[i] = starts[i - 1] + sizes[i - 1];
+  return starts;
+}
+
 /** The ids by cell; `next` is where each cell begins, and where it ends afterwards. */
 function orderOf(cellOf: Uint32Array, ids: Uint32Array, next: Uint32Array): Uint32Array {
   const order = new Uint32Array(ids.length);
@@ -1325,6 +1336,12 @@ function orderOf(cellOf: Uint32Array, ids: Uint32Array, next: Uint32Array): Uint
 /** words[into + i] = words[from + order[i]] */
 function gather(words: Uint32Array, from: number, order: Uint32Array, into: number): void {
   for (let i = 0; i < order.length; i++) words[into + i] = words[from + order[i]];
+}
+
+function squaresOf(floats: Float32Array, first: number, count: number): number {
+  let squares = 0;
+  for (let j = first; j < first + count; j++) squares += floats[j] * floats[j];
+  return squares;
 }
 
 function addTo(sums: Float64Array, floats: Float32Array, first: number): void {

@@ -17,6 +17,25 @@ export interface AsyncOptions {
   sliceMs?: number;
 }
 
+/** Milliseconds of work between two steps of it. */
+const STEP_MS = 1;
+
+/**
+ * Tells work when its next step is due. To end one after every few rows costs more than the rows: each generator on the way
+ * to whoever runs the work does something then, and JavaScript's compilers, which judge by how often, take them all for hot
+ * (a build of 200,000 rows of 100 floats: 20,000 steps and 0.4 s of compiling, beside 1.4 s of work).
+ */
+export class Pace {
+  #next = 0;
+
+  isDue(): boolean {
+    const now = performance.now();
+    if (now < this.#next) return false;
+    this.#next = now + STEP_MS;
+    return true;
+  }
+}
+
 /** Runs work to its end; returns what it gives. */
 export function finish<T>(work: Generator<Progress, T>): T {
   for (;;) {

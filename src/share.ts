@@ -1,4 +1,4 @@
-import type { Progress } from './progress.js';
+import { Pace, type Progress } from './progress.js';
 
 /** Settings of a search (tuning.ts). */
 interface SearchSettings {
@@ -58,5 +58,9 @@ export const PART_ITEMS: Readonly<Record<Job['kind'], number>> = {
 /** All parts on this thread, in their order. */
 export const alone: Share = function* (job, total, part) {
   const items = PART_ITEMS[job.kind];
-  for (let first = 0; first < total; first += items) yield part(first, Math.min(total, first + items));
+  const pace = new Pace();
+  for (let first = 0; first < total; first += items) {
+    const progress = part(first, Math.min(total, first + items));
+    if (pace.isDue()) yield progress;
+  }
 };

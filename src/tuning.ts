@@ -1,5 +1,5 @@
 import type { Neighbors } from './neighbors.js';
-import { finish, type Progress, under } from './progress.js';
+import { finish, Pace, type Progress, under } from './progress.js';
 
 /** How a search of the engine is done. */
 export interface Settings {
@@ -544,14 +544,12 @@ export class Tuner {
     const done = { phase: 'tune', done: this.#done, total: this.#planned } as const;
     const cellOf = yield* under(done, engine.cellsOfRows());
     const place = new Uint32Array(engine.cells);
+    const pace = new Pace();
     for (const [i, query] of sample.queries.entries()) {
-      engine.cellOrder(query).forEach((cell, rank) => {
-        place[cell] = rank;
-      });
-      for (let j = i * k; j < (i + 1) * k; j++) {
-        ranks[j] = sample.truth[j] === NO_ROW ? 0 : place[cellOf[sample.truth[j]]];
-      }
-      yield this.#step();
+      const truth = sample.truth.subarray(i * k, (i + 1) * k);
+      ranksOf(engine.cellOrder(query), truth, cellOf, place, ranks.subarray(i * k));
+      const step = this.#step();
+      if (pace.isDue()) yield step;
     }
     return ranks;
   }
@@ -817,6 +815,20 @@ function firstOf(sample: Sample, count: number): Sample {
     measured: new Map(),
     truth: sample.truth.subarray(0, queries.length * sample.k),
   };
+}
+
+// Loops, as functions of their own: where they stand in a generator, all of it is compiled anew for them.
+
+/** The places of rows' cells in an order of cells; `place` is scratch, one word a cell. */
+function ranksOf(
+  order: Uint32Array,
+  rows: Uint32Array,
+  cellOf: Uint32Array,
+  place: Uint32Array,
+  into: Uint32Array,
+): void {
+  for (let rank = 0; rank < order.length; rank++) place[order[rank]] = rank;
+  for (let j = 0; j < rows.length; j++) into[j] = rows[j] === NO_ROW ? 0 : place[cellOf[rows[j]]];
 }
 
 /** Cells that must be probed for a recall of 0.95, from the places of the true neighbors' cells. */

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Engine } from '../src/engine.js';
 import { exactSearch } from '../src/exact.js';
 import type { Metric } from '../src/neighbors.js';
@@ -193,6 +193,10 @@ describe.each(METRICS)('an engine by %s', (metric) => {
   });
 });
 
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
 describe('runEach', () => {
   it('searches many bytes of rows exactly in stretches, a step each, and finds what one go over all rows finds', () => {
     const dimensions = 512;
@@ -206,6 +210,8 @@ describe('runEach', () => {
     const step = { phase: 'tune', done: 0, total: 3 } as const;
     const work = engine.runEach(queries, 7, null, () => step);
     let steps = 0;
+    let now = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => (now += 10)); // as if each stretch took longer than a step
     let next = work.next();
     for (; !next.done; next = work.next()) steps++;
     expect(steps).toBe(3 * 79); // of half a megabyte

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { checkAsync, finish, finishInSlices, type Progress, Turn, under } from '../src/progress.js';
+import { checkAsync, finish, finishInSlices, Pace, type Progress, Turn, under } from '../src/progress.js';
 
 /** Work of `total` steps in two phases that each take `ms`; `log` is told how it ends. */
 function* work(total: number, ms: number, log: string[] = []): Generator<Progress, string> {
@@ -19,11 +19,26 @@ function* work(total: number, ms: number, log: string[] = []): Generator<Progres
 
 afterEach(() => {
   vi.unstubAllGlobals();
+  vi.restoreAllMocks();
 });
 
 describe('finish', () => {
   it('runs work to its end and gives what it gives', () => {
     expect(finish(work(3, 0))).toBe('result');
+  });
+});
+
+describe('Pace', () => {
+  it('ends a step once it has taken a millisecond, and the first at once', () => {
+    let now = 100;
+    vi.spyOn(performance, 'now').mockImplementation(() => now);
+    const pace = new Pace();
+    const times = [100, 100.5, 100.9, 101, 101.9, 102.1, 110, 110.2, 111];
+    const due = times.filter((time) => {
+      now = time;
+      return pace.isDue();
+    });
+    expect(due).toEqual([100, 101, 102.1, 110, 111]);
   });
 });
 

@@ -151,10 +151,10 @@ describe('buildAsync', () => {
       cells: 7,
       sliceMs: 0,
       onProgress: () => {
-        if (looked++ % 100 === 0) expect(answers(index)).toEqual(before);
+        if (looked++ % 10 === 0) expect(answers(index)).toEqual(before);
       },
     });
-    expect(looked).toBeGreaterThan(200);
+    expect(looked).toBeGreaterThan(20);
     expect(index.cells).toBe(7);
   });
 
