@@ -393,12 +393,10 @@ describe('a file that is written', () => {
       if (Math.fround(Number(text)) !== value || text.length > oracle.length || String(Number(text)) !== text)
         expect([value, text]).toEqual([value, oracle]);
     }
-    expect([0.5, -0.001, 1.25e-7, 16777217.5].map(Math.fround).map(shortest)).toEqual([
-      '0.5',
-      '-0.001',
-      '1.25e-7',
-      '16777218',
-    ]);
+    const some = [0.5, -0.001, 1.25e-7, 16777217.5, 8388607.5, 0.999999, 255, -0, -7, 4294967296];
+    expect(some.map(Math.fround).map(shortest)).toEqual(
+      '0.5 -0.001 1.25e-7 16777218 8388607.5 0.999999 255 0 -7 4294967296'.split(' '),
+    );
   });
 
   it('writes whole numbers, decimals and any text as one', () => {

@@ -19,6 +19,9 @@ export interface NeighborSink {
 
 /** Bytes of text that are written at a time. */
 const TEXT_BYTES = 2 ** 18;
+/** Lines of one query that are made at a time. */
+const MOST_LINES = 2 ** 12;
+const LINE_END = 10;
 
 /**
  * Lines to stdout or to a text file, or a matrix of ids to an .ivecs or .ibin file; `k` is its width, undefined where there is
@@ -72,24 +75,20 @@ export function checkSink(out: string, k: number | undefined): string {
 function lines(write: (text: Uint8Array) => Promise<void>, isJson: boolean, separator: string): NeighborSink {
   const text = new Lines(write);
   return {
-    async write({ offsets, ids, distances }, name, neighborName) {
+    async write(answers, name, neighborName) {
+      const { offsets } = answers;
       for (let i = 0; i + 1 < offsets.length; i++) {
         const [from, end] = [offsets[i], offsets[i + 1]];
         if (isJson) {
-          text.text('{"query":').json(name(i)).text(',"ids":[');
-          for (let at = from; at < end; at++) text.text(at > from ? ',' : '').json(neighborName(ids[at]));
-          text.text('],"distances":[');
-          for (let at = from; at < end; at++) text.text(at > from ? ',' : '').decimal(distances[at]);
-          text.text(']}\n');
-          if (text.isFull) await text.flush();
-          continue;
+          text.record(name(i), answers, from, end, neighborName);
+        } else if (from < end) {
+          // A query may have any number of neighbors.
+          for (let at = from; at < end; at += MOST_LINES) {
+            text.lines(name(i), answers, at, Math.min(end, at + MOST_LINES), neighborName, separator);
+            if (text.isFull) await text.flush();
+          }
         }
-        const query = from < end ? name(i) : 0;
-        for (let at = from; at < end; at++) {
-          text.field(query, separator).text(separator).field(neighborName(ids[at]), separator);
-          text.text(separator).decimal(distances[at]).text('\n');
-          if (text.isFull) await text.flush();
-        }
+        if (text.isFull) await text.flush();
       }
       await text.flush();
     },
@@ -114,6 +113,31 @@ export class Lines extends TextBytes {
 
   async flush(): Promise<void> {
     if (this.length > 0) await this.#write(this.take());
+  }
+
+  /** Lines of some of a query's neighbors. */
+  lines(
+    query: string | number,
+    { ids, distances }: Lists,
+    from: number,
+    end: number,
+    name: Name,
+    separator: string,
+  ): void {
+    const between = separator.charCodeAt(0);
+    for (let at = from; at < end; at++) {
+      this.field(query, separator).character(between).field(name(ids[at]), separator);
+      this.character(between).decimal(distances[at]).character(LINE_END);
+    }
+  }
+
+  /** A query's neighbors as an object of JSON. */
+  record(query: string | number, { ids, distances }: Lists, from: number, end: number, name: Name): void {
+    this.text('{"query":').json(query).text(',"ids":[');
+    for (let at = from; at < end; at++) this.text(at > from ? ',' : '').json(name(ids[at]));
+    this.text('],"distances":[');
+    for (let at = from; at < end; at++) this.text(at > from ? ',' : '').decimal(distances[at]);
+    this.text(']}\n');
   }
 
   /** A name as a field of a line. */
