@@ -336,6 +336,51 @@ describe('joins', () => {
   });
 });
 
+describe('answers', () => {
+  const vectors = draw(400, 25);
+  const options = { dimensions: DIMENSIONS, segmentRows: 100 };
+
+  it('come where all connections are cut again and again', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, options);
+    await startWorker(name);
+    const many = draw(400, 26);
+    const found: ClusterPage[] = [];
+    for await (const page of cluster.join(many, { k: 5, exact: true, block: 20 })) {
+      found.push(page);
+      if (found.length % 5 === 0) await redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    }
+    const truth = exactSearchBatch(vectors, many, { dimensions: DIMENSIONS, k: 5 });
+    expect(found.flatMap(({ ids }) => [...ids])).toEqual([...truth.ids]);
+  });
+
+  it('that a worker cannot give, since what was asked was lost, are asked for again', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, options);
+    const worker = await spawnWorker(name, { goneAfterMs: 60_000 });
+    await served(cluster);
+    worker.kill('SIGSTOP');
+    const queries = draw(3, 27);
+    const found = cluster.searchBatch(queries, { k: 5, exact: true });
+    await until('it is asked', async () => (await redis.keys(`{orthant-${name}}:request:*`)).length > 0);
+    await redis.unlink(...(await redis.keys(`{orthant-${name}}:request:*`)));
+    worker.kill('SIGCONT');
+    const { ids } = await found;
+    expect([...ids]).toEqual([...exactSearchBatch(vectors, queries, { dimensions: DIMENSIONS, k: 5 }).ids]);
+  });
+
+  it('leave little behind while a client goes on', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, options);
+    await startWorker(name);
+    await cluster.searchBatch(draw(450, 28), { block: 1 });
+    const keys = await redis.keys(`{orthant-${name}}:*`);
+    expect(keys.filter((key) => /request|answers/.test(key))).toEqual([]);
+    const [wait] = keys.filter((key) => /gather-.*:wait$/.test(key));
+    expect(wait ? await redis.llen(wait) : 0).toBeLessThan(150);
+  });
+});
+
 describe('a segment that is not what it should be', () => {
   it.each([
     [

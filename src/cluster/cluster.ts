@@ -106,7 +106,8 @@ export class Cluster {
     this.#alive();
     const { question, block } = checkSearch(options);
     const { k } = question;
-    const { dimensions } = (await this.#catalog.view()).manifest;
+    const view = await this.#catalog.view();
+    const { dimensions } = view.manifest;
     const count = checkQueries(queries, dimensions);
     const batch: ClusterBatch = {
       ids: new Float64Array(count * k).fill(Number.NaN),
@@ -116,7 +117,7 @@ export class Cluster {
     };
     const missing = new Set<string>();
     const blocks = blocksOf(queries, dimensions, block);
-    for await (const page of this.#joins.blocks(blocks, question, options, count)) {
+    for await (const page of this.#joins.blocks(blocks, question, options, { view, total: count })) {
       let at = 0;
       page.rows.forEach((row, i) => {
         batch.ids.set(page.ids.subarray(at, at + page.counts[i]), row * k);
@@ -140,10 +141,11 @@ export class Cluster {
   ): AsyncGenerator<ClusterPage> {
     this.#alive();
     const { question, block } = checkSearch(options);
-    const { dimensions } = (await this.#catalog.view()).manifest;
+    const view = await this.#catalog.view();
+    const { dimensions } = view.manifest;
     const pages = rows instanceof Float32Array ? [rows] : rows;
     const blocks = blocksOfPages(pages, dimensions, (page) => blocksOf(page, dimensions, block));
-    yield* this.#joins.blocks(blocks, question, options, 0);
+    yield* this.#joins.blocks(blocks, question, options, { view, total: 0 });
   }
 
   /** The k nearest others of every row of the cluster, page by page in the order of ids. */

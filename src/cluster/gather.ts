@@ -1,22 +1,23 @@
 import { randomUUID } from 'node:crypto';
-import type { FlowProducer, Worker } from 'bullmq';
+import type { FlowProducer, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { type ClusterSearchOptions, deadlineOf, type Question } from './calls.js';
 import type { View } from './catalog.js';
 import { ClusterError } from './error.js';
-import { JOB, KEEP_MS, type RowsJob, type SearchJob } from './jobs.js';
+import { type Asked, JOB, KEEP_MS, type RowsJob, type SearchJob } from './jobs.js';
 import { allSegments, type OpenSegment, type Segment } from './manifest.js';
 import {
   dropLostQueues,
   dropQueue,
   keepQueue,
-  ownQueue,
+  openQueue,
   QUEUE_MS,
   readWorkers,
   shareOut,
   type WorkerStatus,
 } from './placement.js';
 import { checkRedis, loadPackages, type Names, within } from './redis.js';
+import { Replies } from './replies.js';
 import { type Lists, mergeLists, readAnswer } from './wire.js';
 
 /** How often a waiting call looks unasked whether its workers live; and how soon at first where nobody holds a segment. */
@@ -24,8 +25,12 @@ const LOOK_MS = 250;
 const FIRST_LOOK_MS = 20;
 /** How old what is known of workers may be. */
 const PLACEMENT_MS = 1000;
+/** Flows that may have ended in this client's queue before they are cleared, and how long they may stay there. */
+const CLEAR_FLOWS = 100;
+const CLEAR_MS = 5000;
 /** How long a goodbye to Redis may take. */
 const CLOSE_MS = 2000;
+const NOTHING = Buffer.alloc(0);
 /** Redis is up, but not yet what it was. */
 const PASSING = /LOADING|MASTERDOWN|CLUSTERDOWN|READONLY|TRYAGAIN|closed/i;
 
@@ -33,8 +38,8 @@ const PASSING = /LOADING|MASTERDOWN|CLUSTERDOWN|READONLY|TRYAGAIN|closed/i;
 interface Share {
   worker: string;
   segments: string[];
-  key: string;
-  flow: string;
+  /** Id of the answer. */
+  id: string;
 }
 
 /** What is asked of segments until each has answered. */
@@ -44,84 +49,88 @@ interface Errand {
   /** Milliseconds since 1970. */
   deadline: number;
   signal?: AbortSignal;
-  /** Writes what the jobs read: at first, and where Redis may have lost it. */
+  /** Writes what the jobs read: at first, and where Redis may have lost it or a worker could not answer. */
   prepare(): void;
-  job(segments: string[], key: string): { name: string; data: SearchJob | RowsJob };
-  /** The bytes at the keys of shares. */
-  read(keys: string[]): Promise<(Buffer | null)[]>;
+  job(segments: string[]): { name: string; data: Asked<SearchJob> | Asked<RowsJob> };
   /** Takes an answer in: what it answers for goes out of `left`. */
   take(bytes: Buffer, segments: string[]): void;
 }
 
 /**
  * A client's way to the workers and back. Each question is a BullMQ flow: a child in the queue of each worker that holds a
- * share of the segments, and the parent in this client's own queue, where it comes up when all children have ended. Where a
- * worker is gone, does not hold a segment any more, or Redis was away, what has not been answered is asked again.
+ * share of the segments, and the parent in this client's own queue, where it comes up when all children have ended. Answers
+ * come in by a list. Where a worker is gone, does not hold a segment any more, or Redis was away, what has not been answered
+ * is asked again.
  */
 export class Gather {
   readonly #redis: Redis;
   readonly #names: Names;
   readonly #flows: FlowProducer;
-  readonly #worker: Worker;
-  readonly #queue: string;
-  /** Calls that wait, by their flow. */
-  readonly #waiting = new Map<string, () => void>();
+  readonly #queue: Queue;
+  readonly #replies: Replies;
+  /** Calls that wait. */
+  readonly #waiting = new Set<Bell>();
   readonly #renewal: NodeJS.Timeout;
+  readonly #clearing: NodeJS.Timeout;
   #workers: { at: number; list: Promise<WorkerStatus[]> } | null = null;
   /** Times that Redis was away. */
   #losses = 0;
   #turn = 0;
+  /** Flows that were added since the queue was cleared. */
+  #added = 0;
   #isClosed = false;
 
-  private constructor(redis: Redis, names: Names, flows: FlowProducer, worker: Worker, queue: string) {
+  private constructor(redis: Redis, names: Names, flows: FlowProducer, queue: Queue) {
     this.#redis = redis;
     this.#names = names;
     this.#flows = flows;
-    this.#worker = worker;
     this.#queue = queue;
     flows.on('error', () => {});
-    redis.on('ready', () => {
+    const onLoss = (): void => {
       this.#losses++;
-      for (const wake of this.#waiting.values()) wake();
-    });
+      for (const bell of this.#waiting) bell.ring();
+    };
+    redis.on('ready', onLoss);
+    this.#replies = new Replies(redis, names.key('answers', queue.name), onLoss);
     this.#renewal = setInterval(() => {
-      keepQueue(redis, names, queue)
+      keepQueue(redis, names, queue.name)
         .then(() => dropLostQueues(redis, names))
         .catch(() => {});
     }, QUEUE_MS / 4).unref();
+    this.#clearing = setInterval(() => this.#clear(), CLEAR_MS).unref();
   }
 
   static async open(redis: Redis, names: Names): Promise<Gather> {
     const { bullmq } = await loadPackages();
     const { prefix } = names;
-    const queue = names.gather(randomUUID());
-    await ownQueue(redis, names, queue);
-    const flows = new bullmq.FlowProducer({ connection: redis, prefix });
-    // Its jobs are done at once, so no lock of theirs runs out; one that is done twice wakes nobody.
-    const worker: Worker = new bullmq.Worker(queue, async ({ id }) => gather.#waiting.get(String(id))?.(), {
-      ...{ connection: redis, prefix, autorun: false, skipLockRenewal: true },
-      ...{ removeOnComplete: { count: 0 }, removeOnFail: { count: 0 } },
-    });
-    worker.on('error', () => {}); // it connects again, and waiting calls look for themselves meanwhile
-    const gather = new Gather(redis, names, flows, worker, queue);
-    void worker.run().catch(() => {});
-    return gather;
+    const queue = await openQueue(redis, names, names.gather(randomUUID()));
+    return new Gather(redis, names, new bullmq.FlowProducer({ connection: redis, prefix }), queue);
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     clearInterval(this.#renewal);
-    for (const wake of this.#waiting.values()) wake();
+    clearInterval(this.#clearing);
+    for (const bell of this.#waiting) bell.ring();
+    this.#replies.close();
     // Without Redis they would wait for it for ever.
     const leave = async (): Promise<void> => {
-      await this.#worker.close(true);
-      await dropQueue(this.#redis, this.#names, this.#queue);
+      await this.#queue.close();
+      await dropQueue(this.#redis, this.#names, this.#queue.name);
+      await this.#redis.unlink(this.#replies.key);
       await this.#flows.close();
     };
     await within(
       CLOSE_MS,
       leave().catch(() => {}),
     );
+  }
+
+  /** Forgets the flows that have ended: of what they found, nothing is in them. */
+  #clear(): void {
+    if (this.#added === 0) return;
+    this.#added = 0;
+    this.#queue.drain().catch(() => {});
   }
 
   /** The neighbors of the queries at `request` among all segments; `prepare` writes them there. */
@@ -135,7 +144,6 @@ export class Gather {
     const deadline = Date.now() + ms;
     const k = question.kind === 'radius' ? Infinity : question.k;
     const found: Lists[] = [];
-    const spent = [request];
     const left = new Map(allSegments(manifest).map(({ digest, rows }) => [digest, rows]));
     if (left.size === 0) return { lists: mergeLists([], queries, k), missing: [] };
     await this.#pursue({
@@ -143,16 +151,14 @@ export class Gather {
       deadline,
       signal: options.signal,
       prepare,
-      job: (segments, answer) => ({ name: 'search', data: { request, answer, head, deadline, segments } }),
-      read: (keys) => this.#redis.mgetBuffer(...keys),
+      job: (segments) => ({ name: 'search', data: { request, head, deadline, segments } }),
       take: (bytes, segments) => {
         const { lists, segments: places } = readAnswer(bytes);
         for (const place of places) left.delete(segments[place]);
         if (places.length > 0) found.push(lists);
       },
-      spent,
     });
-    void this.#redis.unlink(...spent).catch(() => {});
+    void this.#redis.unlink(request).catch(() => {});
     if (left.size > 0) {
       await checkRedis(this.#redis, 2000);
       if (!options.partial) throw await this.late([...left.keys()], ms);
@@ -165,8 +171,7 @@ export class Gather {
    */
   async rows(
     { digest, rows }: Segment | OpenSegment,
-    data: Omit<RowsJob, 'segment' | 'deadline'>,
-    bytesWanted: number,
+    data: Omit<Asked<RowsJob>, 'segment' | 'deadline'>,
     options: ClusterSearchOptions,
   ): Promise<Buffer> {
     const ms = deadlineOf(options);
@@ -179,14 +184,10 @@ export class Gather {
       signal: options.signal,
       prepare: () => {},
       job: () => ({ name: 'rows', data: { ...data, segment: digest, deadline } }),
-      read: (keys) =>
-        Promise.all(keys.map(() => this.#redis.getrangeBuffer(data.request, 0, bytesWanted - 1))),
       take: (bytes) => {
-        if (bytes.length === 0) return;
         head = bytes;
         left.clear();
       },
-      spent: [],
     });
     if (head) return head;
     await checkRedis(this.#redis, 2000);
@@ -194,17 +195,25 @@ export class Gather {
   }
 
   /** Asks until every segment has answered, or the deadline has passed. */
-  async #pursue(errand: Errand & { spent: string[] }): Promise<void> {
-    const { left, deadline, signal, spent } = errand;
-    let shares: Share[] = [];
+  async #pursue(errand: Errand): Promise<void> {
+    const { left, deadline, signal } = errand;
+    const shares = new Map<string, Share>();
+    const arrived: { id: string; bytes: Buffer }[] = [];
     let losses = -1;
     let pause = FIRST_LOOK_MS;
     let isFresh = false;
     let failure: unknown;
-    const flows = new Set<string>();
-    const ended = new Set<string>();
     const bell = new Bell();
     const wake = (): void => bell.ring();
+    const arrive = (id: string, bytes: Buffer): void => {
+      arrived.push({ id, bytes });
+      bell.ring();
+    };
+    const forget = (id: string): void => {
+      shares.delete(id);
+      this.#replies.forget(id);
+    };
+    this.#waiting.add(bell);
     signal?.addEventListener('abort', wake);
     try {
       for (;;) {
@@ -216,81 +225,77 @@ export class Gather {
 
         if (losses !== this.#losses) {
           losses = this.#losses;
-          shares = [];
+          for (const id of shares.keys()) forget(id);
           errand.prepare();
         }
         const workers = await this.#placement(isFresh, Math.min(late, 2 * LOOK_MS));
-        shares = shares.filter(({ worker }) => workers.some(({ id }) => id === worker));
-        const asked = new Set(shares.flatMap(({ segments }) => segments));
+        for (const { id, worker } of shares.values())
+          if (!workers.some((living) => living.id === worker)) forget(id);
+        const asked = new Set([...shares.values()].flatMap(({ segments }) => segments));
         const unasked = new Map([...left].filter(([digest]) => !asked.has(digest)));
         if (unasked.size > 0) {
-          const flow = randomUUID();
-          const parts = [...shareOut(unasked, workers, this.#turn++)].map(([worker, segments], i) => ({
-            ...{ worker, segments, flow },
-            key: this.#names.key('answer', flow, i),
+          const parts = [...shareOut(unasked, workers, this.#turn++)].map(([worker, segments]) => ({
+            ...{ worker, segments },
+            id: randomUUID(),
           }));
+          for (const part of parts) {
+            shares.set(part.id, part);
+            for (const digest of part.segments) asked.add(digest);
+            this.#replies.expect(part.id, (bytes) => arrive(part.id, bytes));
+          }
           if (parts.length > 0) {
-            shares.push(...parts);
-            spent.push(...parts.map(({ key }) => key));
-            flows.add(flow);
-            this.#waiting.set(flow, () => {
-              ended.add(flow);
-              bell.ring();
-            });
-            this.#scatter(flow, parts, errand).catch((error: Error) => {
-              if (PASSING.test(error.message)) ended.add(flow);
-              else failure = error;
-              bell.ring();
+            this.#scatter(parts, errand).catch((error: Error) => {
+              if (!PASSING.test(error.message)) failure = error;
+              for (const { id } of parts) arrive(id, NOTHING);
             });
           }
-          isFresh = parts.length === 0;
         }
 
         // Where some segments are with nobody, one looks soon, and less and less often, whether they are.
-        const isHeld = shares.reduce((sum, { segments }) => sum + segments.length, 0) >= left.size;
+        const isHeld = asked.size >= left.size;
         await bell.wait(Math.min(isHeld ? LOOK_MS : pause, Math.max(1, deadline - Date.now())));
         if (!isHeld) pause = Math.min(2 * pause, LOOK_MS);
         isFresh = !bell.wasRung || !isHeld;
 
-        if (shares.length === 0) continue;
-        // A connection that is down keeps commands waiting: they must not outlast the deadline.
-        const ms = Math.max(1, Math.min(deadline - Date.now(), 2 * LOOK_MS));
-        const over = new Set(ended);
-        const answers = await within(ms, errand.read(shares.map(({ key }) => key)));
-        if (!answers) continue;
-        answers.forEach((bytes, i) => {
-          if (bytes) errand.take(bytes, shares[i].segments);
-        });
+        let isMissing = false;
+        for (const { id, bytes } of arrived.splice(0)) {
+          const share = shares.get(id);
+          if (!share) continue; // another was asked since
+          forget(id);
+          if (bytes.length > 0) errand.take(bytes, share.segments);
+          else errand.prepare();
+          isMissing ||= share.segments.some((digest) => left.has(digest));
+        }
         if (left.size === 0) return;
-        const before = shares.length;
-        shares = shares.filter(({ flow }, i) => !answers[i]?.length && !over.has(flow));
         // A worker that answered without a segment has given it up, and says so soon.
-        if (shares.length < before) {
+        if (isMissing) {
           await bell.wait(Math.min(FIRST_LOOK_MS, Math.max(1, deadline - Date.now())));
           isFresh = true;
         }
       }
     } finally {
-      for (const flow of flows) this.#waiting.delete(flow);
+      this.#waiting.delete(bell);
+      for (const id of shares.keys()) forget(id);
       signal?.removeEventListener('abort', wake);
     }
   }
 
   /** One flow: a child for each worker, then the word that all have ended. */
-  async #scatter(flow: string, shares: Share[], errand: Errand): Promise<void> {
+  async #scatter(shares: Share[], errand: Errand): Promise<void> {
     const { prefix } = this.#names;
+    const replies = this.#replies.key;
+    if (++this.#added >= CLEAR_FLOWS) this.#clear();
     await this.#flows.add({
       name: 'gather',
-      queueName: this.#queue,
+      queueName: this.#queue.name,
       prefix,
       data: {},
-      opts: { jobId: flow, removeOnComplete: true, removeOnFail: true },
-      children: shares.map(({ worker, segments, key }) => ({
-        ...errand.job(segments, key),
-        queueName: this.#names.worker(worker),
-        prefix,
-        opts: JOB,
-      })),
+      opts: { removeOnComplete: true, removeOnFail: true },
+      children: shares.map(({ worker, segments, id }) => {
+        const { name, data } = errand.job(segments);
+        const to = { replies, answer: id };
+        return { name, data: { ...data, ...to }, queueName: this.#names.worker(worker), prefix, opts: JOB };
+      }),
     });
   }
 

@@ -136,8 +136,15 @@ export class HeldSegment {
       first += size;
       if (first < count) await new Promise((resolve) => setImmediate(resolve));
     }
-    const global = Float64Array.from(concat(ids, Uint32Array), (id) => this.base + id);
-    return { counts, ids: global, distances: concat(distances, Float32Array) };
+    return { counts, ids: this.#global(ids), distances: concat(distances, Float32Array) };
+  }
+
+  /** Global ids of arrays of local ones, one behind the other. */
+  #global(local: readonly Uint32Array[]): Float64Array {
+    const ids = new Float64Array(local.reduce((sum, { length }) => sum + length, 0));
+    let at = 0;
+    for (const some of local) for (let i = 0; i < some.length; i++) ids[at++] = this.base + some[i];
+    return ids;
   }
 
   /** The vectors of up to `count` live rows from local id `from` on; `next` is where to go on, null at the end. */

@@ -12,7 +12,7 @@ import type { Catalog, View } from './catalog.js';
 import { type Gather, keepMs } from './gather.js';
 import { allSegments, rowsOf } from './manifest.js';
 import type { Names } from './redis.js';
-import { readRequestHead, requestHeadBytes, writeRequest } from './wire.js';
+import { readRequestHead, writeRequest } from './wire.js';
 
 /** Blocks of a long call that are under way at a time. */
 const IN_FLIGHT = 4;
@@ -33,16 +33,19 @@ export class Joins {
     this.#gather = gather;
   }
 
-  /** Asks all segments for the neighbors of block after block. `total`: of all rows, 0 where that is not known. */
+  /**
+   * Asks all segments for the neighbors of block after block. `view`: what is shown now; `total`: of all rows, 0 where that is
+   * not known.
+   */
   async *blocks(
     blocks: Iterable<Block> | AsyncIterable<Block>,
     question: Question,
     options: ClusterSearchOptions,
-    total: number,
+    { view, total }: { view: View; total: number },
   ): AsyncGenerator<ClusterPage> {
-    let seen: { at: number; view: Promise<View> } | null = null;
+    let seen = { at: Date.now(), view: Promise.resolve(view) };
     const ask = async ({ rows, queries }: Block): Promise<ClusterPage> => {
-      if (!seen || Date.now() - seen.at > VIEW_MS) seen = { at: Date.now(), view: this.#catalog.view() };
+      if (Date.now() - seen.at > VIEW_MS) seen = { at: Date.now(), view: this.#catalog.view() };
       const view = await seen.view;
       const { dimensions } = view.manifest;
       const request = this.#names.key('request', randomUUID());
@@ -81,7 +84,7 @@ export class Joins {
       for (let from: number | null = 0; from !== null; ) {
         const request = this.#names.key('request', randomUUID());
         const job = { ...question, head, request, from, count: block };
-        const bytes = await this.#gather.rows(segment, job, requestHeadBytes(block), options);
+        const bytes = await this.#gather.rows(segment, job, options);
         const { ids, next } = readRequestHead(bytes);
         if (ids.length > 0) yield { request, ids };
         from = next;

@@ -78,8 +78,7 @@ const EVENTS = 100;
 
 /** The queue of one worker or client, who must say that it is still there. */
 export async function ownQueue(redis: Redis, names: Names, name: string): Promise<void> {
-  await withQueue(redis, names, name, (queue) => queue.waitUntilReady());
-  await keepQueue(redis, names, name);
+  await (await openQueue(redis, names, name)).close();
 }
 
 export async function keepQueue(redis: Redis, names: Names, name: string): Promise<void> {
@@ -106,12 +105,15 @@ export function waitingJobs(redis: Redis, names: Names, id: string): Promise<num
   });
 }
 
-async function withQueue<T>(
-  redis: Redis,
-  names: Names,
-  name: string,
-  use: (queue: Queue) => Promise<T>,
-): Promise<T> {
+/** `ownQueue`, and the queue itself. */
+export async function openQueue(redis: Redis, names: Names, name: string): Promise<Queue> {
+  const queue = await queueOf(redis, names, name);
+  await queue.waitUntilReady();
+  await keepQueue(redis, names, name);
+  return queue;
+}
+
+async function queueOf(redis: Redis, names: Names, name: string): Promise<Queue> {
   const { bullmq } = await loadPackages();
   const { prefix } = names;
   const queue: Queue = new bullmq.Queue(name, {
@@ -120,6 +122,16 @@ async function withQueue<T>(
     streams: { events: { maxLen: EVENTS } },
   });
   queue.on('error', () => {});
+  return queue;
+}
+
+async function withQueue<T>(
+  redis: Redis,
+  names: Names,
+  name: string,
+  use: (queue: Queue) => Promise<T>,
+): Promise<T> {
+  const queue = await queueOf(redis, names, name);
   try {
     return await use(queue);
   } finally {

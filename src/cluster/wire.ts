@@ -57,12 +57,12 @@ export function readRequest(bytes: Uint8Array): Request {
   };
 }
 
-/** Bytes of a request before its queries, of so many ids: to be read without them. */
+/** Bytes of a request before its queries, of so many ids. */
 export function requestHeadBytes(ids: number): number {
   return 8 * (FIELDS + ids);
 }
 
-/** The ids and what follows them, from at least the first `requestHeadBytes` bytes. */
+/** The ids and what follows them, from the first `requestHeadBytes` bytes. */
 export function readRequestHead(bytes: Uint8Array): Pick<Request, 'ids' | 'next'> {
   const aligned = new Uint8Array(bytes);
   const [ids, next] = new Float64Array(aligned.buffer, 8 * (FIELDS - 2), 2);

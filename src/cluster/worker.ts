@@ -5,7 +5,7 @@ import type { Redis } from 'ioredis';
 import type { View } from './catalog.js';
 import { ClusterError } from './error.js';
 import { HeldSegment } from './held.js';
-import { KEEP_MS, type RowsJob, type SearchJob } from './jobs.js';
+import { JOB, KEEP_MS, type RowsJob, type SearchJob } from './jobs.js';
 import {
   allSegments,
   type Head,
@@ -25,8 +25,17 @@ import {
   type WorkerStatus,
 } from './placement.js';
 import { loadPackages, Names, openRedis, type RedisAddress, TOMBSTONE_BITS } from './redis.js';
+import { reply } from './replies.js';
 import { RedisStore, type SegmentStore } from './store.js';
-import { type Lists, mergeLists, type Request, readRequest, writeAnswer, writeRequest } from './wire.js';
+import {
+  type Lists,
+  mergeLists,
+  type Request,
+  readRequest,
+  requestHeadBytes,
+  writeAnswer,
+  writeRequest,
+} from './wire.js';
 
 /** Options of a `ClusterWorker`. */
 export interface ClusterWorkerOptions {
@@ -157,18 +166,14 @@ export class ClusterWorker extends EventEmitter {
   async #start(): Promise<void> {
     const { bullmq } = await loadPackages();
     await ownQueue(this.#redis, this.#names, this.#queue);
-    this.#worker = new bullmq.Worker(
-      this.#queue,
-      (job) => (job.name === 'rows' ? this.#rows(job) : this.#search(job)),
-      {
-        connection: this.#redis,
-        prefix: this.#names.prefix,
-        concurrency: JOBS,
-        // Jobs depend on nothing but bytes: one that was slow may begin again, as often as need be.
-        ...{ lockDuration: this.#goneAfterMs, stalledInterval: this.#goneAfterMs, maxStalledCount: 1000 },
-        ...{ removeOnComplete: { count: 0 }, removeOnFail: { count: 0 } },
-      },
-    );
+    this.#worker = new bullmq.Worker(this.#queue, (job) => this.#serve(job), {
+      connection: this.#redis,
+      prefix: this.#names.prefix,
+      concurrency: JOBS,
+      // Jobs depend on nothing but bytes: one that was slow may begin again, as often as need be.
+      ...{ lockDuration: this.#goneAfterMs, stalledInterval: this.#goneAfterMs, maxStalledCount: 1000 },
+      ...{ removeOnComplete: { count: 0 }, removeOnFail: { count: 0 } },
+    });
     this.#worker.on('error', () => {}); // a lost connection: BullMQ connects again
     this.#listener = this.#redis.duplicate();
     this.#listener.on('error', () => {});
@@ -365,13 +370,25 @@ export class ClusterWorker extends EventEmitter {
     return bits;
   }
 
-  async #search({ data }: Job<SearchJob>): Promise<void> {
-    const { request, answer, segments, head, deadline } = data;
+  /** Does a job and sends the answer; where it fails for good, one of no bytes, so that another worker is asked. */
+  async #serve(job: Job<SearchJob | RowsJob>): Promise<void> {
+    const { replies, answer, deadline } = job.data;
     if (Date.now() > deadline) return; // nobody waits for it
+    let bytes: Uint8Array;
+    try {
+      bytes = 'segment' in job.data ? await this.#rows(job.data) : await this.#search(job.data);
+    } catch (error) {
+      if (job.attemptsMade + 1 < JOB.attempts) throw error;
+      bytes = new Uint8Array(0);
+    }
+    reply(this.#redis, { replies, answer, bytes, ms: Math.max(1, deadline - Date.now()) + KEEP_MS });
+  }
+
+  async #search({ request, segments, head }: SearchJob): Promise<Uint8Array> {
     const question = await this.#request(request);
     const count = question.queries.length / question.dimensions;
     const k = question.kind === 'radius' ? Infinity : question.k;
-    const bytes = await this.#inTurn(async () => {
+    return this.#inTurn(async () => {
       const places: number[] = [];
       const lists: Lists[] = [];
       for (const [place, digest] of segments.entries()) {
@@ -383,22 +400,24 @@ export class ClusterWorker extends EventEmitter {
       }
       return writeAnswer(places, mergeLists(lists, count, k));
     });
-    // Not waited for: it goes the way of the word that the job has ended, ahead of it.
-    this.#redis.set(answer, bytes, 'PX', Math.max(1, deadline - Date.now()) + KEEP_MS).catch(() => {});
   }
 
-  async #rows({ data }: Job<RowsJob>): Promise<void> {
-    const { request, segment, head, deadline, from, count, kind, k, recall, radius, exact } = data;
-    if (Date.now() > deadline) return;
-    const bytes = await this.#inTurn(async () => {
+  /** Writes rows where the next job reads them. */
+  async #rows(job: RowsJob): Promise<Uint8Array> {
+    const { request, segment, head, deadline, from, count, kind, k, recall, radius, exact } = job;
+    const written = await this.#inTurn(async () => {
       const held = this.#held.get(segment)?.segment;
       if (!held) return null;
       await this.#refresh(held, head);
       const { dimensions } = held.index;
       const { ids, vectors, next } = held.vectors(from, count);
-      return writeRequest({ kind, dimensions, k, recall, radius, exact, queries: vectors, ids, next });
+      const bytes = writeRequest({ kind, dimensions, k, recall, radius, exact, queries: vectors, ids, next });
+      return { bytes, headBytes: requestHeadBytes(ids.length) };
     });
-    if (bytes) await this.#redis.set(request, bytes, 'PX', Math.max(1, deadline - Date.now()) + KEEP_MS);
+    if (!written) return new Uint8Array(0);
+    const { bytes, headBytes } = written;
+    await this.#redis.set(request, bytes, 'PX', Math.max(1, deadline - Date.now()) + KEEP_MS);
+    return bytes.subarray(0, headBytes);
   }
 
   async #request(key: string): Promise<Request> {
