@@ -21,6 +21,15 @@ class Pair {
     this.buckets = new Buckets(this.memory, instantiateTables(this.memory.memory), tables, bits);
   }
 
+  /** Rows that were removed: no union has them. */
+  readonly removed: Set<number> = new Set();
+
+  remove(rows: number[]): void {
+    const gone = new Set(rows.filter((row) => !this.removed.has(row)));
+    expect(this.buckets.remove(rows)).toBe(gone.size);
+    for (const row of gone) this.removed.add(row);
+  }
+
   add(rows: number[][]): void {
     const { buckets } = this;
     buckets.reserve(rows.length);
@@ -43,10 +52,26 @@ class Pair {
     return this.buckets.candidates(this.buckets.gather(ptr, probes, probes, 0));
   }
 
-  expectRight(wanted: number[][]): void {
-    const expected = this.keys.flatMap((keys, row) =>
-      keys.some((key, t) => wanted[t].includes(key)) ? [row] : [],
+  /** The same, gathered table by table. */
+  unionByTables(wanted: number[][]): Uint32Array {
+    const ptr = this.memory.reserve('wanted', 4 * this.tables);
+    this.buckets.startQuery();
+    let found = 0;
+    wanted.forEach((keys, t) => {
+      this.memory.u32.set(keys, ptr >>> 2);
+      found = this.buckets.gather(ptr, 1, 1, found, t, 1);
+    });
+    return this.buckets.candidates(found);
+  }
+
+  expectedUnion(wanted: number[][]): number[] {
+    return this.keys.flatMap((keys, row) =>
+      !this.removed.has(row) && keys.some((key, t) => wanted[t].includes(key)) ? [row] : [],
     );
+  }
+
+  expectRight(wanted: number[][]): void {
+    const expected = this.expectedUnion(wanted);
     expectSameBits(this.union(wanted), Uint32Array.from(expected), `union of ${this.keys.length} rows`);
   }
 }
@@ -187,9 +212,69 @@ describe('Buckets', () => {
         skew: (first.skew + second.skew) / 2,
       });
     }
-    expect(new Pair(1, 4).buckets.stats()).toEqual([
-      { buckets: 0, average: 0, largest: 0, histogram: [], skew: 0 },
-    ]);
+    const empty = { buckets: 0, average: 0, largest: 0, histogram: [], skew: 0 };
+    expect(new Pair(1, 4).buckets.stats()).toEqual([empty]);
+    expect(joinStats([empty, empty], 0)).toEqual(empty);
+  });
+});
+
+describe('buckets of which rows are removed', () => {
+  it('find the others, however many queries and rows come after', () => {
+    const pair = new Pair(3, 6);
+    const next = uniform(7);
+    // Sorted and waiting rows by turns: 256 may wait at first, and a quarter of all later.
+    for (const rows of [40, 300, 200, 90, 1, 700, 30]) {
+      pair.add(draw(rows, 3, 6, 40, rows));
+      const { length } = pair.keys;
+      pair.remove([0, length - 1, Math.floor(next() * length), Math.floor(next() * length)]);
+      pair.remove([length - 1]);
+      // More queries than the marks of rows can count
+      for (let i = 0; i < 300; i++) {
+        const wanted = pair.keys[Math.floor(next() * length)].map((key) => [key]);
+        if (i % 60 > 0) pair.union(wanted);
+        else {
+          pair.expectRight(wanted);
+          expect([...pair.unionByTables(wanted)]).toEqual(pair.expectedUnion(wanted));
+        }
+      }
+      expect([pair.buckets.count, pair.buckets.removed]).toEqual([length, pair.removed.size]);
+    }
+    for (let row = 0; row < pair.keys.length; row++)
+      expect(pair.buckets.has(row)).toBe(!pair.removed.has(row));
+    expect(pair.buckets.has(pair.keys.length)).toBe(false);
+  });
+
+  it.each([6, 22])('count the others alone, with keys of %i bits', (bits) => {
+    const pair = new Pair(2, bits);
+    const rows = draw(500, 2, bits, 30, 3);
+    pair.add(rows);
+    pair.remove([3, 100, 499]);
+    for (let table = 0; table < 2; table++) {
+      const sizes = new Map<number, number>();
+      rows.forEach((keys, row) => {
+        if (!pair.removed.has(row)) sizes.set(keys[table], (sizes.get(keys[table]) ?? 0) + 1);
+      });
+      const ascending = (values: Iterable<number>): number[] => [...values].sort((a, b) => a - b);
+      expect(ascending(pair.buckets.sizes(table))).toEqual(ascending(sizes.values()));
+    }
+  });
+
+  it('leave out what is over a cap, and say so', () => {
+    const pair = new Pair(1, 4);
+    pair.add(Array.from({ length: 300 }, (_, row) => [row < 5 ? 9 : 1])); // sorted
+    pair.add([[9], [9], [9]]); // waiting
+    const ptr = pair.memory.reserve('wanted', 4);
+    pair.memory.u32[ptr >>> 2] = 9;
+    const found = (maxBucket?: number, maxCandidates?: number): [number, boolean] => {
+      pair.buckets.startQuery(maxBucket, maxCandidates);
+      return [pair.buckets.gather(ptr, 1, 1, 0), pair.buckets.capped];
+    };
+    expect(found()).toEqual([8, false]);
+    expect(found(5)).toEqual([8, false]);
+    expect(found(2)).toEqual([4, true]); // so many of those sorted, and of those that wait
+    expect(found(undefined, 8)).toEqual([8, false]);
+    expect(found(undefined, 6)).toEqual([6, true]);
+    expect(found()).toEqual([8, false]);
   });
 });
 

@@ -44,13 +44,11 @@ export const MUTANTS_HEAD: readonly string[] = [
   '|---|---:|---:|---:|---:|---|',
 ];
 
-/**
- * A module's row in the table of mutants, of what Stryker says of each. Mutants that a sample left out count as mutants of
- * the module (`100 of 783`), and no further.
- */
+/** A module's row in the table of mutants, of what Stryker says of each: of all, or of so many that a sample drew. */
 export function mutantsRow(
   module: string,
   results: readonly { status: string }[],
+  all: number,
   { commit, day }: { commit: string; day: string },
 ): string {
   const count = (...states: string[]): number =>
@@ -58,7 +56,7 @@ export function mutantsRow(
   const noticed = count('Killed', 'Timeout');
   const [survived, uncovered] = [count('Survived'), count('NoCoverage')];
   const run = noticed + survived + uncovered;
-  const mutants = run < results.length ? `${run} of ${results.length}` : `${run}`;
+  const mutants = run < all ? `${run} of ${all}` : `${run}`;
   const share = ((100 * noticed) / Math.max(1, run)).toFixed(1);
   return `| \`${module}\` | ${mutants} | ${share} % | ${survived} | ${uncovered} | ${commit}, ${day} |`;
 }

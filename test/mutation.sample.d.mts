@@ -3,15 +3,11 @@ interface Place {
   column: number;
 }
 
-/** What tells one mutant from another. */
+/** What tells one mutant of a module from another; lines and columns from 0. */
 export interface Mutation {
   location: { start: Place; end: Place };
   mutatorName: string;
   replacement: string;
 }
 
-/** What the report says of a mutant that was not drawn. */
-export const LEFT_OUT: string;
-
-/** Of `mutants` `size`, all equally likely: those of the smallest hashes of the seed and their place and change. */
-export function sampleOf<M extends Mutation>(mutants: readonly M[], size: number, seed: number): M[];
+export function rankOf(seed: string, mutant: Mutation): string;

@@ -13,6 +13,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Stryker } from '@stryker-mutator/core';
 import { fillTable, MUTANTS_HEAD, mutantsRow, occasion, rewrite, rowsOf, withRow } from './evidence.js';
+import { rankOf } from './mutation.sample.mjs';
 
 /** What vitest's JSON report says of the tests of a file. */
 interface Report {
@@ -27,7 +28,7 @@ const { values, positionals } = parseArgs({
     slowest: { type: 'string', default: 'Infinity' },
   },
 });
-const [size, seed, slowest] = [values.sample, values.seed, values.slowest].map(Number);
+const [size, slowest] = [values.sample, values.slowest].map(Number);
 
 /** Runs the tests of a module once, and tells mutation.setup.ts which of them took longer than `slowest`. */
 function findSlowTests(name: string): void {
@@ -47,26 +48,48 @@ function findSlowTests(name: string): void {
   process.env.SLOW_TESTS = list;
 }
 
+/** Makes Stryker run those mutants alone that a sample draws, and tells how many there are in all. */
+async function drawSample(module: string): Promise<{ options: object; all: number }> {
+  // Each mutant of what is run at import takes a process of its own: a sample leaves those out.
+  const options = { checkers: ['sample'], appendPlugins: ['./test/mutation.sample.mjs'], incremental: false };
+  Object.assign(process.env, { MUTANT_SEED: values.seed, MUTANT_LIMIT: '' });
+  // Runs nothing, and tells of every mutant.
+  const listing = {
+    testRunner: 'command',
+    commandRunner: { command: 'true' },
+    coverageAnalysis: 'off',
+  } as const;
+  const results = await new Stryker({ ...options, ...listing, mutate: [module] }).runMutationTest();
+  const ranked = results
+    .map(({ location, mutatorName, replacement = '' }) => {
+      const [start, end] = [location.start, location.end].map(({ line, column }) => ({
+        line: line - 1,
+        column: column - 1,
+      }));
+      const range = `${start.line + 1}:${start.column}-${end.line + 1}:${end.column}`;
+      return { rank: rankOf(values.seed, { location: { start, end }, mutatorName, replacement }), range };
+    })
+    .sort((a, b) => (a.rank < b.rank ? -1 : 1))
+    .slice(0, size);
+  process.env.MUTANT_LIMIT = ranked.at(-1)?.rank ?? '';
+  // Only these are written into the module, so that its loops stay quick; what is within their ranges is checked out.
+  const mutate = ranked.map(({ range }) => `${module}:${range}`);
+  return { options: { ...options, mutate, ignoreStatic: true }, all: results.length };
+}
+
 mkdirSync('reports', { recursive: true });
 for (const name of positionals) {
   const module = `src/${name}.ts`;
   process.env.MUTATED_MODULE = name;
   if (slowest < Infinity) findSlowTests(name);
-  // Each mutant of what is run at import takes a process of its own: samples are drawn from the others.
-  const sampled = {
-    checkers: ['sample'],
-    appendPlugins: ['./test/mutation.sample.mjs'],
-    incremental: false,
-    ignoreStatic: true,
-  };
-  Object.assign(process.env, { MUTANT_SAMPLE: String(size), MUTANT_SEED: String(seed) });
+  const sample = size > 0 ? await drawSample(module) : undefined;
   const results = await new Stryker({
     mutate: [module],
     incrementalFile: `reports/mutation-${name}.incremental.json`,
     jsonReporter: { fileName: `reports/mutation-${name}.json` },
-    ...(size > 0 ? sampled : {}),
+    ...sample?.options,
   }).runMutationTest();
-  const row = mutantsRow(module, results, occasion());
+  const row = mutantsRow(module, results, sample?.all ?? results.length, occasion());
   rewrite((text) =>
     fillTable(text, 'mutants', [...MUTANTS_HEAD, ...withRow(rowsOf(text, 'mutants'), module, row)]),
   );
