@@ -38,7 +38,10 @@ export function checkRow({ engine, userIds }: NamedRows, id: unknown): number {
     );
   }
   if (rows.idCount === 0)
-    throw rangeError('ERR_ARGUMENT_RANGE', `id: expected a row of the index, which has 0, got ${id}`);
+    throw rangeError(
+      'ERR_ARGUMENT_RANGE',
+      `id: expected a row of the index, which has 0, got ${describe(id)}`,
+    );
   const checked = checkInteger('id', id, 0, rows.idCount - 1);
   if (!rows.has(checked))
     throw rangeError('ERR_ARGUMENT_RANGE', `id: expected a row of the index, got ${id}, which was removed`);

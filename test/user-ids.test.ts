@@ -345,6 +345,20 @@ describe('ids of an index', () => {
   });
 });
 
+describe('an id of an index without rows', () => {
+  it.each([
+    [0, '0'],
+    ['a', '"a"'],
+    [Symbol('a'), 'symbol'],
+    [Object.create(null), 'object'],
+    [undefined, 'undefined'],
+  ])('is refused whatever it is: %o', (id, text) => {
+    const { name, code, message } = refusal(() => new VectorIndex({ dimensions: 3 }).vector(id as never));
+    expect([name, code]).toEqual(['RangeError', 'ERR_ARGUMENT_RANGE']);
+    expect(message).toBe(`id: expected a row of the index, which has 0, got ${text}`);
+  });
+});
+
 describe('the section of ids in a snapshot', () => {
   const rowsOf = (count: number): Uint32Array => Uint32Array.from({ length: count }, (_, i) => i);
 
