@@ -3,7 +3,7 @@ import { BaseSequencer } from 'vitest/node';
 
 /** The tests that mutation.ts runs against each mutant of one module: those of the same name, or these, in this order. */
 const TESTS: Record<string, readonly string[]> = {
-  cells: ['engine', 'vector-index', 'vector-index.adding'],
+  cells: ['snapshot', 'vector-index', 'vector-index.adding', 'vector-index.shells'],
   engine: ['engine', 'vector-index', 'vector-index.adding', 'vector-index.async'],
   'engine-build': ['vector-index', 'vector-index.async', 'tuning'],
   'engine-explain': ['vector-index.explain'],
@@ -46,6 +46,7 @@ export default defineConfig({
     root: '.',
     include: tests.map((name) => `test/${name}.test.ts`),
     setupFiles: ['test/mutation.setup.ts'],
+    fileParallelism: false,
     sequence: { sequencer: InOrder },
     testTimeout: 120_000,
     reporters: ['dot'],

@@ -5,7 +5,8 @@
  *     npm run mutation -- --sample 100 --seed 1 --slowest 1000 cells
  *
  * `--sample N` takes N mutants of a module, drawn from all of it by the seed; `--slowest MS` leaves tests out that take
- * longer. Survivors are printed, with all else in reports/mutation-NAME.json; docs/mutation.md gets a row for each module.
+ * more processor time. Survivors are printed, with all else in reports/mutation-NAME.json; docs/mutation.md gets a row for
+ * each module.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -14,11 +15,6 @@ import { parseArgs } from 'node:util';
 import { Stryker } from '@stryker-mutator/core';
 import { fillTable, MUTANTS_HEAD, mutantsRow, occasion, rewrite, rowsOf, withRow } from './evidence.js';
 import { rankOf } from './mutation.sample.mjs';
-
-/** What vitest's JSON report says of the tests of a file. */
-interface Report {
-  testResults: { assertionResults: { fullName: string; duration?: number }[] }[];
-}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -32,17 +28,20 @@ const [size, slowest] = [values.sample, values.slowest].map(Number);
 
 /** Runs the tests of a module once, and tells mutation.setup.ts which of them took longer than `slowest`. */
 function findSlowTests(name: string): void {
-  const [report, list] = ['tests', 'slow'].map((kind) =>
-    path.resolve(`reports/mutation-${name}.${kind}.json`),
+  const [times, list] = ['times', 'slow'].map((what) =>
+    path.resolve(`reports/mutation-${name}.${what}.json`),
   );
   delete process.env.SLOW_TESTS;
-  const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/mutation.config.ts'];
-  execFileSync(process.execPath, [...vitest, '--reporter=json', `--outputFile=${report}`], {
+  writeFileSync(times, '');
+  execFileSync('node', ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/mutation.config.ts'], {
+    env: { ...process.env, TEST_TIMES: times },
     stdio: 'ignore',
   });
-  const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as Report;
-  const tests = testResults.flatMap(({ assertionResults }) => assertionResults);
-  const slow = tests.filter(({ duration = 0 }) => duration > slowest).map(({ fullName }) => fullName);
+  const tests = readFileSync(times, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as [string, number]);
+  const slow = tests.filter(([, ms]) => ms > slowest).map(([test]) => test);
   console.log(`${name}: ${slow.length} of ${tests.length} tests take longer than ${slowest} ms`);
   writeFileSync(list, JSON.stringify(slow));
   process.env.SLOW_TESTS = list;
