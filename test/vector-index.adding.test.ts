@@ -62,16 +62,24 @@ describe('adding rows', () => {
     expect(recallOver(index, all, later.slice(0, 20 * 16), { probes: cells, epsilon: 50 })).toBe(1);
   });
 
-  it('does not split a cell whose rows are all equal', () => {
+  it('does not split a cell whose rows are all equal, until others come to it', () => {
     const vectors = clumpedRows(1000, 16, 8, 0.5, 24);
-    const index = VectorIndex.from(vectors, { dimensions: 16, cells: 8 });
-    const row = rowAt(vectors, 0, 16);
-    const equals = Float32Array.from({ length: 900 * 16 }, (_, i) => row[i % 16]);
-    index.add(equals);
-    expect(index.size).toBe(1900);
-    const found = index.search(row, { k: 901, exact: true });
-    expect(found.distances.every((distance) => distance === 0)).toBe(true);
+    const row = rowAt(vectors, 0, 16).map((x) => x + 20); // far from all others, so it has a cell to itself
+    const equals = (count: number): Float32Array =>
+      Float32Array.from({ length: count * 16 }, (_, i) => row[i % 16]);
+    const index = VectorIndex.from(concat(vectors, equals(100)), { dimensions: 16, cells: 9 });
+    const { cells } = index;
+    for (let i = 0; i < 9; i++) index.add(equals(100));
+    expect(index.stats()).toMatchObject({ rows: 2000, cells, largestCell: 1000 });
+    const found = index.search(row, { k: 1001, exact: true });
+    expect(found.distances.findIndex((distance) => distance > 0)).toBe(1000);
     expect(index.search(row, { k: 5, probes: 1 }).distances).toEqual(new Float32Array(5));
+    // As many again, around the same place
+    const others = clumpedRows(1100, 16, 1, 0.5, 25).map((x, i) => x + row[i % 16]);
+    for (let i = 0; i < 11; i++) index.add(others.slice(i * 1600, (i + 1) * 1600));
+    expect(index.cells).toBeGreaterThan(cells);
+    expect(index.search(row, { k: 1000, probes: 1 }).distances).toEqual(new Float32Array(1000));
+    expect(index.search(row, { k: 3100, probes: index.cells, epsilon: 100 }).ids.length).toBe(3100);
   });
 
   it('refuses a batch with one bad value and keeps none of it', () => {
