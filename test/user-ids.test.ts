@@ -345,6 +345,52 @@ describe('ids of an index', () => {
   });
 });
 
+describe('calls by id', () => {
+  const three = normals(9, 1);
+  const row = normals(3, 2);
+
+  it('remove the row of one id alone', () => {
+    const index = VectorIndex.from(three, { dimensions: 3, ids: ['a', 'b', 'c'] });
+    expect(index.remove('b')).toBe(1);
+    expect([...index.userIds()]).toEqual(['a', 'c']);
+    expect(index.size).toBe(2);
+  });
+
+  it('know what is no row number', () => {
+    const index = VectorIndex.from(three, { dimensions: 3 });
+    for (const id of [-1, 0.5, 3, '1', 1n, null, NaN, [1]]) {
+      expect(index.has(id as never)).toBe(false);
+      expect(index.rowOf(id as never)).toBeUndefined();
+      expect(index.get(id as never)).toBeUndefined();
+    }
+  });
+
+  it('say which argument was wrong', () => {
+    const named = VectorIndex.from(three, { dimensions: 3, ids: ['a', 'b', 'c'] });
+    const plain = VectorIndex.from(three, { dimensions: 3 });
+    const message = (call: () => unknown): string => refusal(call).message;
+    expect(message(() => named.remove(new Map() as never))).toMatch(
+      /^ids: expected an array of ids, got Map/,
+    );
+    expect(message(() => named.remove(['a', 1] as never))).toMatch(
+      /^ids: expected a string, .* got 1 at place 1/,
+    );
+    expect(message(() => plain.remove([0, 3]))).toMatch(/^ids: expected ids from 0 to 2, got 3 at place 1/);
+    expect(message(() => named.add(row, 'a' as never))).toMatch(/^ids: expected an array of ids, got "a"/);
+    expect(message(() => named.add(row, ['d', 'e']))).toBe('ids: expected 1 ids, one a row, got 2');
+    expect(message(() => named.setMany('a' as never, row))).toMatch(
+      /^ids: expected an array of ids, got "a"/,
+    );
+    expect(message(() => named.setMany(['a'], row.subarray(1)))).toMatch(
+      /^vectors: expected a multiple of 3/,
+    );
+    expect(message(() => named.setMany(['a', 'b'], row))).toBe('ids: expected 1 ids, one a row, got 2');
+    expect(message(() => named.setMany([1 as never], row))).toMatch(/^ids: expected a string/);
+    expect(message(() => plain.setMany([3], row))).toMatch(/^ids: expected ids from 0 to 2, got 3/);
+    expect([named.size, plain.size]).toEqual([3, 3]);
+  });
+});
+
 describe('an id of an index without rows', () => {
   it.each([
     [0, '0'],
