@@ -24,7 +24,7 @@ const TESTS: Record<string, readonly string[]> = {
   space: ['vector-index', 'vector-index.adding', 'reach'],
   'table-joins': ['hyperplane-lsh.joins'],
   'table-snapshot': ['snapshot', 'snapshot.hostile'],
-  tables: ['hyperplane-lsh', 'tables.removing', 'tables.filters'],
+  tables: ['tables', 'hyperplane-lsh', 'tables.removing', 'tables.filters'],
   tuning: ['tuning'],
   'vector-index': ['vector-index.door', 'vector-index', 'vector-index.async'],
   workspace: ['codes', 'exact'],
