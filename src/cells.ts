@@ -1,7 +1,7 @@
 import type { EngineKernels } from './kernels.js';
 import { isOutOfMemory } from './memory.js';
 import type { EnginePlan } from './plan.js';
-import { finish, Pace, type Progress, under } from './progress.js';
+import { finish, type Progress, StepClock, under } from './progress.js';
 import { alone, type Job, type Share } from './share.js';
 
 /** Draws numbers from [0, 1). */
@@ -224,7 +224,7 @@ export class Cells {
     const counts = plan.reserve('counts of cells', cells * 4);
     const nearest = plan.reserve('nearest cells', sampleRows * 4);
     const distances = plan.reserve('cell distances', sampleRows * 4);
-    const pace = new Pace();
+    const clock = new StepClock();
     for (let iteration = 0; iteration < iterations; iteration++) {
       memory.u8.fill(0, sums, sums + cells * bytes);
       memory.u8.fill(0, counts, counts + cells * 4);
@@ -239,7 +239,7 @@ export class Cells {
       for (let row = 0; row < sampleRows; row += SUMMED_ROWS) {
         const rows = Math.min(SUMMED_ROWS, sampleRows - row);
         kernels.accumulate(sample + row * bytes, rows, dims, nearest + row * 4, sums, counts);
-        if (pace.isDue()) yield { phase: 'train', done: (iteration + 1) * sampleRows, total };
+        if (clock.isDue()) yield { phase: 'train', done: (iteration + 1) * sampleRows, total };
       }
       kernels.moveCentres(sums, counts, cells, dims, plan.ptr('centres'));
       if (iteration < iterations - 1) this.#reseed(sampleRows, random);
@@ -593,10 +593,10 @@ export class Cells {
   /** The cell of every live row, by the id at its position; of removed ids 0. */
   *cellsOf(ids: number): Generator<Progress, Uint32Array> {
     const cells = new Uint32Array(ids);
-    const pace = new Pace();
+    const clock = new StepClock();
     for (let cell = 0; cell < this.count; cell++) {
       this.#mark(cell, cells);
-      if (pace.isDue()) yield { phase: 'tune', done: 0, total: this.count };
+      if (clock.isDue()) yield { phase: 'tune', done: 0, total: this.count };
     }
     return cells;
   }
@@ -939,7 +939,7 @@ export class Cells {
     const table = plan.ptr('groupCentres');
     if (!groupOf) plan.memory.f32.fill(0, table >>> 2, (table >>> 2) + dims);
     const centres = plan.ptr('centres');
-    const pace = new Pace();
+    const clock = new StepClock();
     let block = 0;
     for (let group = 0; group < groups; group++) {
       plan.memory.u32[starts + group] = block;
@@ -948,7 +948,7 @@ export class Cells {
         const into = region + block * blockBytes;
         kernels.clearBlock(into, codeBytes);
         codeBlock(kernels, centres, list.slice(first, first + SLOTS), dims, table + group * dims * 4, into);
-        if (pace.isDue()) yield { phase: 'train', done: 0, total: cells };
+        if (clock.isDue()) yield { phase: 'train', done: 0, total: cells };
       }
     }
     plan.memory.u32[starts + groups] = block;

@@ -16,6 +16,8 @@ const SAMPLE_PER_CELL = 20;
 const LEAST_SAMPLE_PER_CELL = 12;
 const LEAST_SAMPLE = 10_000;
 const MOST_SAMPLE = 100_000;
+/** Rows of it that are drawn in one step. */
+const DRAWN_IDS = 16_384;
 /** Rows that the mean is taken over. */
 const MEAN_ROWS = 4000;
 /** Survivors that wait for the next stage at most. */
@@ -574,7 +576,13 @@ export class Engine implements Tunable {
     if (cells === 1) {
       this.#cells.reset();
     } else {
-      const sample = this.#drawSample(ids.slice(), cells, random);
+      // Some of the ids in random order.
+      const shuffled = ids.slice();
+      const sample = shuffled.subarray(0, sampleSize(rows, cells));
+      for (let i = 0; i < sample.length; i += DRAWN_IDS) {
+        yield { phase: 'train', done: 0, total: sample.length };
+        shuffle(shuffled, i, Math.min(sample.length, i + DRAWN_IDS), random);
+      }
       const region = plan.reserve('sample', sample.length * dims * 4);
       const list = plan.reserve('sampled ids', sample.length * 4);
       plan.memory.u32.set(sample, list >>> 2);
@@ -618,6 +626,7 @@ export class Engine implements Tunable {
     yield { phase: 'encode', done: 0, total: rows };
     const places = loose ? plan.reserve('places', rows * 4) : 0;
     if (loose) gather(plan.memory.u32, plan.ptr('positions') >>> 2, order, places >>> 2);
+    yield { phase: 'encode', done: 0, total: rows };
     yield* this.rows.reorder(order);
     this.#built = true;
     this.#settings = null;
@@ -711,24 +720,6 @@ export class Engine implements Tunable {
       if (loose) this.#cells.place(cell, loose, places + position * 4, position, size);
       else finish(this.#fill(cell, position, size));
     }
-  }
-
-  /** Some of the ids in random order, as many as training wants; `ids` is shuffled. */
-  #drawSample(ids: Uint32Array, cells: number, random: RandomGenerator): Uint32Array {
-    const rows = ids.length;
-    const wanted = Math.max(
-      LEAST_SAMPLE,
-      LEAST_SAMPLE_PER_CELL * cells,
-      Math.min(SAMPLE_PER_CELL * cells, MOST_SAMPLE),
-    );
-    const size = Math.max(cells, Math.min(rows, wanted));
-    for (let i = 0; i < size; i++) {
-      const j = i + random.integer(rows - i);
-      const id = ids[i];
-      ids[i] = ids[j];
-      ids[j] = id;
-    }
-    return ids.subarray(0, size);
   }
 
   /** The mean of evenly spaced rows. */
@@ -1312,6 +1303,26 @@ function sizesOf(cellOf: Uint32Array, ids: Uint32Array, cells: number): Uint32Ar
   const sizes = new Uint32Array(cells);
   for (let i = 0; i < ids.length; i++) sizes[cellOf[ids[i]]]++;
   return sizes;
+}
+
+/** How many rows training wants. */
+function sampleSize(rows: number, cells: number): number {
+  const wanted = Math.max(
+    LEAST_SAMPLE,
+    LEAST_SAMPLE_PER_CELL * cells,
+    Math.min(SAMPLE_PER_CELL * cells, MOST_SAMPLE),
+  );
+  return Math.max(cells, Math.min(rows, wanted));
+}
+
+/** Draws the ids at places from `first` up to `end` from all that come after those before. */
+function shuffle(ids: Uint32Array, first: number, end: number, random: RandomGenerator): void {
+  for (let i = first; i < end; i++) {
+    const j = i + random.integer(ids.length - i);
+    const id = ids[i];
+    ids[i] = ids[j];
+    ids[j] = id;
+  }
 }
 
 /** words[keys[i]] = values[words[keys[i]]] */

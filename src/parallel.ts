@@ -14,7 +14,7 @@ import {
 } from './joins.js';
 import type { GrowingMemory } from './kernels.js';
 import { LinearMemory } from './memory.js';
-import { type AsyncOptions, checkAsync, finishInSlices, Pace, type Progress, Turn } from './progress.js';
+import { type AsyncOptions, checkAsync, finishInSlices, type Progress, StepClock, Turn } from './progress.js';
 import type { Reach } from './reach.js';
 import { type Job, PART_ITEMS, type Piece } from './share.js';
 import type { TunedSetting } from './tuning.js';
@@ -215,13 +215,13 @@ export class BuildTeam {
       this.#tell({ job, total, counters, engine, memory, windows });
       this.#isMemoryTold = true;
     }
-    const pace = new Pace();
+    const clock = new StepClock();
     for (;;) {
       const next = Atomics.add(counters, 0, 1);
       if (next >= parts) break;
       progress = part(next * items, Math.min(total, (next + 1) * items));
       Atomics.add(counters, 1, 1);
-      if (pace.isDue()) yield progress;
+      if (clock.isDue()) yield progress;
     }
     // A thread that is still at it may write to its area: then no room may be given to anything else.
     const until = performance.now() + WATCH_MS;

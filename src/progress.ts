@@ -25,7 +25,7 @@ const STEP_MS = 1;
  * to whoever runs the work does something then, and JavaScript's compilers, which judge by how often, take them all for hot
  * (a build of 200,000 rows of 100 floats: 20,000 steps and 0.4 s of compiling, beside 1.4 s of work).
  */
-export class Pace {
+export class StepClock {
   #next = 0;
 
   isDue(): boolean {

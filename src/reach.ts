@@ -1,5 +1,5 @@
 import type { Neighbors } from './neighbors.js';
-import { finish, type Progress } from './progress.js';
+import type { Progress } from './progress.js';
 import { expectContent } from './snapshot.js';
 
 /** How far out cells hold neighbors, at one number of neighbors. */
@@ -84,7 +84,7 @@ export function* measureReach(
   const rows = new Set<number>();
   while (rows.size < Math.min(QUERIES, size)) rows.add(random.integer(size));
   const ids = engine.ids();
-  const cellOf = finish(engine.cellsOfRows());
+  const cellOf = yield* engine.cellsOfRows();
   const place = new Uint32Array(cells);
   const found = { ids: new Uint32Array(most + 1), distances: new Float32Array(most + 1) };
   const exact = size * engine.stride * rows.size <= EXACT_WORK;
@@ -92,11 +92,12 @@ export function* measureReach(
   const seen = ks.map(() => ({ distances: 0, slopes: [] as number[], places: [] as number[] }));
   let done = 0;
   for (const row of rows) {
-    yield { phase: 'tune', done: done++, total: rows.size };
+    yield { phase: 'tune', done, total: rows.size };
     const own = ids[row];
     const query = engine.vector(own);
     const count = exact ? engine.runExact(query, most + 1) : engine.run(query, most + 1, TRUTH);
     engine.read(count, found, 0);
+    yield { phase: 'tune', done: done++, total: rows.size };
     const neighbors = Array.from({ length: count }, (_, i) => i).filter((i) => found.ids[i] !== own);
     const order = engine.cellDistances(query);
     order.cells.forEach((cell, i) => {
@@ -129,10 +130,12 @@ export function* measureReach(
     if (slopes.length === 0 || (before && (k <= before.k || distance <= before.distance * 1.0001))) return;
     reach.push({ k, distance, slopes: levels(slopes), places: levels(places) });
   };
-  seen.forEach(({ distances, slopes, places }, i) => {
+  for (const [i, { distances, slopes, places }] of seen.entries()) {
+    yield { phase: 'tune', done, total: rows.size };
     push(ks[i], distances, slopes, places);
-  });
+  }
   far.sort((a, b) => a.distance - b.distance);
+  yield { phase: 'tune', done, total: rows.size };
   for (let i = 1; i < FAR_SHARES.length; i++) {
     const some = far.slice(Math.floor(FAR_SHARES[i - 1] * far.length), Math.ceil(FAR_SHARES[i] * far.length));
     const mean = some.reduce((sum, pair) => sum + pair.distance / some.length, 0);

@@ -1,7 +1,7 @@
 import { checkFinite, MAX_VALUE, rangeError } from './check.js';
 import { LEAST_SQUARED_LENGTH, type Metric, zeroVector } from './neighbors.js';
 import { CHUNK_ROWS, type EnginePlan } from './plan.js';
-import { Pace, type Progress } from './progress.js';
+import { type Progress, StepClock } from './progress.js';
 
 /** How rows are kept: as given, or as 8-bit integers with a scale a row. */
 export type Storage = 'f32' | 'int8';
@@ -108,7 +108,7 @@ export class Rows {
     this.#reserve(first + rows, rowBytes);
     plan.reserve('positions', (firstId + rows) * 4);
     if (this.metric === 'inner-product' && first === 0) this.#raiseNorm(vectors, rows);
-    const pace = new Pace();
+    const clock = new StepClock();
     for (let row = 0; row < rows; row += CHUNK_ROWS) {
       const count = Math.min(CHUNK_ROWS, rows - row);
       // Whole rows of floats are written where they stay; int8 records are made from a chunk.
@@ -126,7 +126,7 @@ export class Rows {
           plan.ptr('rows') + (first + row) * rowBytes,
         );
       }
-      if (pace.isDue()) yield { phase: 'load', done: row + count, total: rows };
+      if (clock.isDue()) yield { phase: 'load', done: row + count, total: rows };
     }
     const { u32 } = plan.memory;
     const labels = plan.ptr('labels') >>> 2;

@@ -1,4 +1,4 @@
-import { Pace, type Progress } from './progress.js';
+import { type Progress, StepClock } from './progress.js';
 
 /** Settings of a search (tuning.ts). */
 interface SearchSettings {
@@ -58,9 +58,9 @@ export const PART_ITEMS: Readonly<Record<Job['kind'], number>> = {
 /** All parts on this thread, in their order. */
 export const alone: Share = function* (job, total, part) {
   const items = PART_ITEMS[job.kind];
-  const pace = new Pace();
+  const clock = new StepClock();
   for (let first = 0; first < total; first += items) {
     const progress = part(first, Math.min(total, first + items));
-    if (pace.isDue()) yield progress;
+    if (clock.isDue()) yield progress;
   }
 };

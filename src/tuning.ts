@@ -1,5 +1,5 @@
 import type { Neighbors } from './neighbors.js';
-import { finish, Pace, type Progress, under } from './progress.js';
+import { finish, type Progress, StepClock, under } from './progress.js';
 
 /** How a search of the engine is done. */
 export interface Settings {
@@ -544,12 +544,12 @@ export class Tuner {
     const done = { phase: 'tune', done: this.#done, total: this.#planned } as const;
     const cellOf = yield* under(done, engine.cellsOfRows());
     const place = new Uint32Array(engine.cells);
-    const pace = new Pace();
+    const clock = new StepClock();
     for (const [i, query] of sample.queries.entries()) {
       const truth = sample.truth.subarray(i * k, (i + 1) * k);
       ranksOf(engine.cellOrder(query), truth, cellOf, place, ranks.subarray(i * k));
       const step = this.#step();
-      if (pace.isDue()) yield step;
+      if (clock.isDue()) yield step;
     }
     return ranks;
   }

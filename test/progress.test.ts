@@ -1,5 +1,13 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { checkAsync, finish, finishInSlices, Pace, type Progress, Turn, under } from '../src/progress.js';
+import {
+  checkAsync,
+  finish,
+  finishInSlices,
+  type Progress,
+  StepClock,
+  Turn,
+  under,
+} from '../src/progress.js';
 
 /** Work of `total` steps in two phases that each take `ms`; `log` is told how it ends. */
 function* work(total: number, ms: number, log: string[] = []): Generator<Progress, string> {
@@ -28,15 +36,15 @@ describe('finish', () => {
   });
 });
 
-describe('Pace', () => {
+describe('StepClock', () => {
   it('ends a step once it has taken a millisecond, and the first at once', () => {
     let now = 100;
     vi.spyOn(performance, 'now').mockImplementation(() => now);
-    const pace = new Pace();
+    const clock = new StepClock();
     const times = [100, 100.5, 100.9, 101, 101.9, 102.1, 110, 110.2, 111];
     const due = times.filter((time) => {
       now = time;
-      return pace.isDue();
+      return clock.isDue();
     });
     expect(due).toEqual([100, 101, 102.1, 110, 111]);
   });
