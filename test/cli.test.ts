@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { gunzipSync } from 'node:zlib';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import h5wasm from 'h5wasm/node';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -473,6 +473,29 @@ describe('join, graph and duplicates', () => {
     expect(parse(readFileSync(path.join(folder, 'parts.tsv'), 'utf8'))).toEqual(lines(exact(5), 5));
     const found = parse(readFileSync(path.join(folder, 'one.tsv'), 'utf8'));
     expect(recall(found, lines(exact(5), 5))).toBeGreaterThan(0.95);
+  });
+
+  it('join writes the same bytes whether its threads read the left file or it does', async () => {
+    const rows = draw(700, 11);
+    const join = (left: string): Buffer => {
+      output(`join ${left} whole.orthant -k 3 -o same.tsv --threads 2 --page-rows 150 -q`);
+      return readFileSync(path.join(folder, 'same.tsv'));
+    };
+    await save('same.npy', rows, DIMENSIONS);
+    writeFileSync(path.join(folder, 'same.npy.gz'), gzipSync(readFileSync(path.join(folder, 'same.npy'))));
+    const expected = join('same.npy.gz');
+    expect(expected.toString().split('\n')).toHaveLength(2101);
+    for (const left of ['same.npy', 'same.fvecs', 'same.fbin']) {
+      await save(left, rows, DIMENSIONS);
+      expect(Buffer.compare(join(left), expected), left).toBe(0);
+    }
+    const bytes = readFileSync(path.join(folder, 'same.fvecs'));
+    bytes[500 * (4 + 4 * DIMENSIONS)] = 7;
+    writeFileSync(path.join(folder, 'wrong.fvecs'), bytes);
+    expect(orthant('join wrong.fvecs whole.orthant -o wrong.tsv --threads 2 --page-rows 150 -q').stderr).toBe(
+      'orthant: wrong.fvecs: expected 24 dimensions in row 500 as in row 0, at byte 50000, got 7\n',
+    );
+    rmSync(path.join(folder, '.wrong.tsv.join'), { recursive: true });
   });
 
   it('join and search find all rows within a radius', () => {

@@ -376,6 +376,28 @@ describe('a file that is written', () => {
     expect(readFileSync(file).equals(readFileSync(`${numpy}f4.npy`))).toBe(true);
   });
 
+  it('tells where rows lie as float32 in the file, and of no others', async () => {
+    const placed: string[] = [];
+    for (const name of readdirSync(numpy).filter((file) =>
+      /\.(npy|npz|[fiu8]+bin|[fbi]vecs|gz)$/.test(file),
+    )) {
+      if (name === 'fortran.npy') continue;
+      const array = name === 'stored.npz' ? { name: 'base' } : {};
+      const { floats, dimensions } = await openVectors(numpy + name, array);
+      if (floats === undefined) continue;
+      placed.push(name);
+      const bytes = readFileSync(numpy + name);
+      const pitch = dimensions + (floats.isPrefixed ? 1 : 0);
+      const first = floats.offset + (floats.isPrefixed ? 4 : 0);
+      const values = Array.from(expected, (_, i) =>
+        bytes.readFloatLE(first + 4 * (Math.floor(i / dimensions) * pitch + (i % dimensions))),
+      );
+      expect([floats.rows, dimensions, values]).toEqual([ROWS, DIMENSIONS, [...expected]]);
+      expect(bytes).toHaveLength(floats.offset + 4 * ROWS * pitch);
+    }
+    expect(placed.sort()).toEqual(['f4.npy', 'rows.fbin', 'rows.fvecs']);
+  });
+
   it('writes the shortest decimal of a float, as JavaScript writes numbers', () => {
     const float = new Float32Array(1);
     const word = new Uint32Array(float.buffer);

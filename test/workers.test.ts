@@ -1,3 +1,6 @@
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { VectorIndex as Index } from '../src/index.js';
@@ -151,6 +154,66 @@ describe.each([true, false])('a pool (over one memory: %s)', (shared) => {
     expectSame(await ask(), index.searchBatch(lying.slice(), { k: 4 }));
     lying[3 * dimensions] = Number.NaN;
     await expect(ask()).rejects.toThrow('got NaN in row 3, column 0');
+  });
+
+  it('answers rows of a file, which its threads read', async () => {
+    const pool = await open({ shared });
+    const folder = mkdtempSync(path.join(tmpdir(), 'orthant-pool-'));
+    const file = path.join(folder, 'rows');
+    const withFile = async (bytes: Uint8Array, use: (descriptor: number) => Promise<void>): Promise<void> => {
+      writeFileSync(file, bytes);
+      const descriptor = openSync(file, 'r');
+      await use(descriptor).finally(() => closeSync(descriptor));
+    };
+    const bytesOfFloats = (floats: Float32Array): Uint8Array => new Uint8Array(floats.buffer.slice(0));
+    const expected = indexOf(few).searchBatch(queries, { k: 4 });
+    const rows = queries.length / dimensions;
+    try {
+      await withFile(Buffer.concat([Buffer.alloc(10), bytesOfFloats(queries)]), async (descriptor) => {
+        expectSame(await pool.searchFile({ descriptor, offset: 10, rows }, { k: 4 }), expected);
+        const rest = await pool.searchFile({ descriptor, offset: 10 + 4 * dimensions, rows: 7 }, { k: 4 });
+        expectSame(rest.ids, expected.ids.slice(4, 32));
+        expect((await pool.searchFile({ descriptor, offset: 10, rows: 0 })).counts).toHaveLength(0);
+        await expect(pool.searchFile({ descriptor, offset: 10, rows: rows + 1 })).rejects.toMatchObject({
+          code: 'ERR_LENGTH',
+          message: `file: expected ${10 + 4 * dimensions * (rows + 1)} bytes or more, got ${10 + 4 * queries.length}`,
+        });
+        await expect(pool.searchFile({ descriptor, offset: 10, rows }, { k: 0 })).rejects.toThrow(
+          'k: expected an integer from 1',
+        );
+        await expect(pool.searchFile({ descriptor, offset: -1, rows })).rejects.toMatchObject({
+          code: 'ERR_ARGUMENT_RANGE',
+          message: 'file.offset: expected a whole number from 0, got -1',
+        });
+      });
+      const prefixed = new Float32Array(rows * (dimensions + 1));
+      const prefixes = new Int32Array(prefixed.buffer);
+      for (let row = 0; row < rows; row++) {
+        prefixes[row * (dimensions + 1)] = dimensions;
+        prefixed.set(rowAt(queries, row, dimensions), row * (dimensions + 1) + 1);
+      }
+      await withFile(bytesOfFloats(prefixed), async (descriptor) => {
+        const lying = { descriptor, offset: 0, rows, isPrefixed: true };
+        expectSame(await pool.searchFile(lying, { k: 4 }), expected);
+      });
+      prefixes[140 * (dimensions + 1)] = 7;
+      await withFile(bytesOfFloats(prefixed), async (descriptor) => {
+        const lying = { descriptor, offset: 0, rows, isPrefixed: true };
+        await expect(pool.searchFile(lying)).rejects.toThrow(
+          `file: expected ${dimensions} floats in row 140, got 7`,
+        );
+      });
+      const wrong = queries.slice();
+      wrong[140 * dimensions + 3] = Number.NaN;
+      await withFile(bytesOfFloats(wrong), async (descriptor) => {
+        await expect(pool.searchFile({ descriptor, offset: 0, rows })).rejects.toMatchObject({
+          code: 'ERR_NOT_FINITE',
+          message: expect.stringContaining('row 140, column 3'),
+        });
+      });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   it('changes as an index does, in the order of the calls', async () => {

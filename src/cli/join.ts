@@ -20,7 +20,15 @@ import { NameFile } from './name-file.js';
 import { checkSink, type Name, openSink } from './neighbors.js';
 import type { Command } from './packages.js';
 import { filled, wantedNeighbors } from './search.js';
-import { type Answering, answered, type Opened, onThreads, openSnapshot, threadsFor } from './searchers.js';
+import {
+  type Answering,
+  answered,
+  type Opened,
+  onThreads,
+  openSnapshot,
+  type RowPage,
+  threadsFor,
+} from './searchers.js';
 import { count, integer, Meter, number, print, say, UsageError, whileWriting } from './terminal.js';
 
 interface JoinFlags extends Common, InputOptions, FilterOptions {
@@ -417,16 +425,9 @@ class Join {
   }
 }
 
-/** Left rows without their vectors: where they start, and their ids where they have some. */
-interface LeftPage {
-  first: number;
-  rows: number;
-  ids?: string[];
-}
-
 /** Where final answers go. */
 interface Output {
-  write(answers: Answers, page: Pick<LeftPage, 'first' | 'ids'>): Promise<void>;
+  write(answers: Answers, page: RowPage): Promise<void>;
 }
 
 /** The rows of a file that a text names, by their ids where it has such, else by their numbers. */
@@ -455,7 +456,7 @@ async function rowsNamed(source: VectorSource, path: string): Promise<number[]> 
   return rows;
 }
 
-async function* emptyPages(rows: number, pageRows: number): AsyncGenerator<LeftPage> {
+async function* emptyPages(rows: number, pageRows: number): AsyncGenerator<RowPage> {
   for (let first = 0; first < rows; first += pageRows)
     yield { first, rows: Math.min(pageRows, rows - first) };
 }

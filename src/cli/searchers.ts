@@ -1,6 +1,7 @@
+import { closeSync, openSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { type IdKind, type IdSet, VectorIndex } from '../index.js';
-import type { VectorPage, VectorSource } from '../node/index.js';
+import type { FloatRows, VectorPage, VectorSource } from '../node/index.js';
 import { inOrder, WorkerPool } from '../workers/index.js';
 import { type Answers, packed } from './answers.js';
 import { type AnyIndex, inFile, nameIn, namesOf } from './ids.js';
@@ -85,29 +86,93 @@ export interface Question {
   filter?: IdSet;
 }
 
+/** Rows of a file without their vectors: where they start, and their ids where they have some. */
+export type RowPage = Pick<VectorPage, 'first' | 'rows' | 'ids'>;
+
+/** Rows with what was found for them. */
+interface Answered {
+  page: RowPage;
+  result: Answers;
+}
+
 /**
- * The pages of a file with what an index answers to them, in their order; a page is good until the next one is asked for. Its
- * vectors lie where threads read them without a copy, in memory that the next pages use again; the index checks them.
+ * The pages of a file with what an index answers to them, in their order. Threads read the file themselves where its rows lie there
+ * as float32 and k of their neighbors are wanted.
  */
-export async function* answered(
+export function answered(
   index: Answering,
   source: VectorSource,
   options: { from?: number; pageRows: number },
   question: Question,
-): AsyncGenerator<{ page: VectorPage; result: Answers }> {
+): AsyncGenerator<Answered> {
+  const { floats } = source;
+  if (floats && question.radius === undefined && index instanceof WorkerPool)
+    return answeredFile(index, source, floats, options, question);
+  return answeredPages(index, source, options, question);
+}
+
+/**
+ * By pages that this thread reads. Vectors lie where threads read them without a copy, in memory that the next pages use
+ * again; the index checks them.
+ */
+async function* answeredPages(
+  index: Answering,
+  source: VectorSource,
+  options: { from?: number; pageRows: number },
+  question: Question,
+): AsyncGenerator<Answered> {
   const free: ArrayBufferLike[] = [];
   const room = (floats: number): Float32Array => {
     const old = free.pop();
     const isEnough = old !== undefined && old.byteLength >= 4 * floats;
     return new Float32Array(isEnough ? old : new SharedArrayBuffer(4 * floats), 0, floats);
   };
-  const tasks = async function* (): AsyncGenerator<() => Promise<{ page: VectorPage; result: Answers }>> {
+  const tasks = async function* (): AsyncGenerator<() => Promise<Answered & { page: VectorPage }>> {
     for await (const page of source.pages({ ...options, room, check: false }))
       yield async () => ({ page, result: await answer(index, page, question, source.path) });
   };
   for await (const one of inOrder(tasks(), LANES)) {
     yield one;
     free.push(one.page.vectors.buffer);
+  }
+}
+
+/** By the threads alone. */
+async function* answeredFile(
+  pool: WorkerPool,
+  source: VectorSource,
+  { offset, rows, isPrefixed }: FloatRows,
+  { from = 0, pageRows }: { from?: number; pageRows: number },
+  question: Question,
+): AsyncGenerator<Answered> {
+  const { radius: _, ...options } = question;
+  const rowBytes = 4 * (source.dimensions + (isPrefixed ? 1 : 0));
+  const descriptor = openSync(source.path, 'r');
+  const begun = new Set<Promise<unknown>>();
+  const search = async (page: RowPage): Promise<Answered> => {
+    const place = { descriptor, offset: offset + page.first * rowBytes, rows: page.rows, isPrefixed };
+    const found = pool.searchFile(place, options);
+    begun.add(found);
+    try {
+      return { page, result: packed(await found) };
+    } catch {
+      // What is wrong is told by who reads it here.
+      for await (const { result } of answeredPages(pool, source, { from: page.first, pageRows }, question))
+        return { page, result };
+      throw new Error(`${source.path}: expected ${rows} rows, got ${page.first}`);
+    } finally {
+      begun.delete(found);
+    }
+  };
+  const tasks = function* (): Generator<() => Promise<Answered>> {
+    for (let first = from; first < rows; first += pageRows)
+      yield () => search({ first, rows: Math.min(pageRows, rows - first) });
+  };
+  try {
+    yield* inOrder(tasks(), LANES);
+  } finally {
+    await Promise.allSettled(begun);
+    closeSync(descriptor);
   }
 }
 

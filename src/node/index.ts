@@ -1,5 +1,6 @@
 export { type FileErrorCode, FileFormatError } from './file-error.js';
 export { readLabels, readVectors, type VectorFile } from './files.js';
+export type { FloatRows } from './layout.js';
 export {
   formatOf,
   type OpenOptions,

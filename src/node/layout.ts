@@ -13,6 +13,16 @@ export interface RawPage {
   ids?: string[];
 }
 
+/** Where rows lie in a file as float32 in little-endian order. */
+export interface FloatRows {
+  /** The byte at which the first row begins. */
+  offset: number;
+  /** Number of rows. */
+  rows: number;
+  /** Whether each row begins with its number of dimensions as int32. */
+  isPrefixed: boolean;
+}
+
 /** What a reader found out about a file before any row was read. */
 export interface Layout {
   dimensions: number;
@@ -20,6 +30,8 @@ export interface Layout {
   rows: number | undefined;
   /** What the file says about distances, in its own words. */
   distance?: string;
+  /** Where rows lie in what the file is unpacked to, if they lie there as float32. */
+  floats?: FloatRows;
   /**
    * Rows from row `from` on. `isDouble` keeps whole numbers up to 2^53, as ids of neighbors need. `room` gives the memory that
    * float32 rows of a binary file are read into; a reader that cannot do so takes memory of its own.

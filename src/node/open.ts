@@ -4,7 +4,7 @@ import { csvLayout } from './csv.js';
 import { FileFormatError } from './file-error.js';
 import { hdf5Layout } from './hdf5.js';
 import { jsonLayout, refuseOption } from './jsonl.js';
-import type { Layout, LayoutOptions, Room } from './layout.js';
+import type { FloatRows, Layout, LayoutOptions, Room } from './layout.js';
 import { npyLayout } from './npy.js';
 import { npzLayout } from './npz.js';
 import { parquetLayout } from './parquet.js';
@@ -76,6 +76,8 @@ export interface VectorSource {
   readonly distance: string | undefined;
   /** Whether pages have ids. */
   readonly hasIds: boolean;
+  /** Where the rows lie in the file as float32, for who reads them in another way; undefined where they do not. */
+  readonly floats: FloatRows | undefined;
   /** The rows in pages. Each call reads the file anew, so a file larger than memory can be read as often as needed. */
   pages(options?: PageOptions): AsyncGenerator<VectorPage>;
   /** As pages, in double precision and unchecked: ids of neighbors are whole numbers up to 2^53. */
@@ -194,6 +196,7 @@ class OpenedFile implements VectorSource {
   readonly rows: number | undefined;
   readonly distance: string | undefined;
   readonly hasIds: boolean;
+  readonly floats: FloatRows | undefined;
   #file: SourceFile;
   #layout: Layout;
 
@@ -204,6 +207,7 @@ class OpenedFile implements VectorSource {
     this.rows = layout.rows;
     this.distance = layout.distance;
     this.hasIds = hasIds;
+    this.floats = file.isCompressed || format === 'npz' ? undefined : layout.floats;
     this.#file = file;
     this.#layout = layout;
   }

@@ -1,6 +1,6 @@
 import type { Bytes, SourceFile } from './bytes.js';
 import { FileFormatError, trailing, truncated } from './file-error.js';
-import type { Layout, RawPage, Room } from './layout.js';
+import type { FloatRows, Layout, RawPage, Room } from './layout.js';
 
 type ElementArray =
   | Int8ArrayConstructor
@@ -58,8 +58,14 @@ export function recordLayout(file: SourceFile, records: Records): Layout {
   return {
     dimensions: records.dimensions,
     rows: records.rows,
+    floats: floatsOf(records),
     read: (from, pageRows, isDouble, room) => readRecords(file.name, records, from, pageRows, isDouble, room),
   };
+}
+
+function floatsOf({ element, offset, rows, isPrefixed }: Records): FloatRows | undefined {
+  if (element.array !== Float32Array || element.isBigEndian || rows === undefined) return undefined;
+  return { offset, rows, isPrefixed };
 }
 
 async function* readRecords(

@@ -1,5 +1,6 @@
 import type { BuildOptions, VectorIndexOptions, VectorJoinOptions, VectorSearchOptions } from '../index.js';
 import type { IndexState, KnownIds } from '../parallel.js';
+import type { FileRows } from './file-rows.js';
 
 /** An index as it is handed from thread to thread: over a shared memory, or as the bytes of a snapshot. */
 export type Version =
@@ -42,9 +43,9 @@ export type Make =
       known?: KnownIds;
     };
 
-/** Queries and results over memory that all threads see. */
+/** Queries and results over memory that all threads see; queries may also lie in a file that they read. */
 export interface Batch {
-  queries: Float32Array;
+  queries: Float32Array | FileRows;
   dimensions: number;
   options: VectorSearchOptions;
   k: number;

@@ -33,9 +33,10 @@ import type {
   VectorSearchOptions,
 } from '../index.js';
 import { canShare, checkAsync, failure } from '../parallel.js';
+import type { FileRows } from './file-rows.js';
 import { PoolJoins } from './joins.js';
 import type { About, Make } from './messages.js';
-import { copyOf, searchBatch, searchRadiusBatch } from './searches.js';
+import { copyOf, searchBatch, searchFile, searchRadiusBatch } from './searches.js';
 import { threadCount } from './threads.js';
 import { Versions } from './versions.js';
 
@@ -298,6 +299,16 @@ export class WorkerPool<Kind extends IdKind = 'row'> {
     options: VectorSearchOptions<Kind> = {},
   ): Promise<CappedBatch & Named<Kind>> {
     return this.#named(() => searchBatch(this.#versions, queries, options as VectorSearchOptions));
+  }
+
+  /**
+   * As searchBatch, of rows that lie in a file, in Node: each thread reads those that it takes, so that a file of any size
+   * passes by without a copy of it.
+   *
+   * @throws {TypeError} ERR_LENGTH where the file ends before its last row.
+   */
+  searchFile(file: FileRows, options: VectorSearchOptions<Kind> = {}): Promise<CappedBatch & Named<Kind>> {
+    return this.#named(() => searchFile(this.#versions, file, options as VectorSearchOptions));
   }
 
   /** As VectorIndex.add: resolves with the first new row once every later search knows the rows. Copies the index. */

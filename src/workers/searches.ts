@@ -1,4 +1,5 @@
 import type { CappedBatch, RadiusBatch, VectorSearchOptions } from '../index.js';
+import { checkFileRows, type FileRows, readRows } from './file-rows.js';
 import type { Member } from './members.js';
 import type { Batch } from './messages.js';
 import { concatRanges, inOrder, stretches } from './pages.js';
@@ -35,10 +36,30 @@ export async function searchBatch(
   }
 }
 
+/** The same of rows that lie in a file: each thread reads those that it takes. */
+export async function searchFile(
+  versions: Versions,
+  file: FileRows,
+  given: VectorSearchOptions,
+): Promise<CappedBatch> {
+  checkFileRows(file);
+  const { rows } = file;
+  const options = versions.packed(given);
+  const k = options?.k ?? 10;
+  const isPlain = Number.isInteger(k) && k > 0 && rows * k <= MOST_PLACES;
+  try {
+    if (isPlain) return await searchTogether(versions, file, options, rows, k);
+  } catch (error) {
+    if ((error as { code?: string }).code === 'ERR_WORKER') throw error;
+  }
+  // What is wrong is told where all rows are at hand.
+  return searchBatch(versions, readRows(file, versions.known.dimensions, 0, rows), given);
+}
+
 /** Over one memory: threads claim queries and write neighbors where all see them. */
 async function searchTogether(
   versions: Versions,
-  queries: Float32Array,
+  queries: Float32Array | FileRows,
   options: VectorSearchOptions,
   count: number,
   k: number,
@@ -46,7 +67,10 @@ async function searchTogether(
   const { members } = versions;
   const threads = [...members.all];
   const batch: Batch = {
-    queries: queries.buffer instanceof SharedArrayBuffer ? queries : copyOf(queries, true),
+    queries:
+      queries instanceof Float32Array && !(queries.buffer instanceof SharedArrayBuffer)
+        ? copyOf(queries, true)
+        : queries,
     dimensions: versions.known.dimensions,
     ...{ options, k, threads: threads.length },
     next: new Int32Array(new SharedArrayBuffer(4)),

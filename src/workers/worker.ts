@@ -20,6 +20,7 @@ import {
   windowBytes,
   withKind,
 } from '../parallel.js';
+import { readRows } from './file-rows.js';
 import {
   type Batch,
   type Make,
@@ -48,6 +49,8 @@ const USUAL_K = 100;
 const port = (workerThreads()?.parentPort ?? globalThis) as Port;
 const aborts = new Map<number, AbortController>();
 let index: VectorIndex | undefined;
+/** What rows of files are read into. */
+let room = new ArrayBuffer(0);
 /** Why there is no index, where the last version could not be opened. */
 let failed: unknown;
 
@@ -129,10 +132,15 @@ function searchParts({
     // Large parts first, small ones last: few calls, and all threads end together.
     const end = first + Math.min(left, Math.max(LEAST_PART, Math.min(MOST_PART, left / (3 * threads)) | 0));
     if (Atomics.compareExchange(next, 0, first, end) !== first) continue;
-    const found = (index as VectorIndex).searchBatch(
-      queries.subarray(first * dimensions, end * dimensions),
-      options,
-    );
+    let some: Float32Array;
+    if (queries instanceof Float32Array) {
+      some = queries.subarray(first * dimensions, end * dimensions);
+    } else {
+      const read = readRows(queries, dimensions, first, end - first, room);
+      room = read.buffer;
+      some = read;
+    }
+    const found = (index as VectorIndex).searchBatch(some, options);
     ids.set(found.ids, first * k);
     distances.set(found.distances, first * k);
     counts.set(found.counts, first);
