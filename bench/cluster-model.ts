@@ -117,6 +117,27 @@ export function predict(result: ClusterResult): Prediction[] {
   });
 }
 
+/** What the cells of `clusterRow` are. Results from before plain processes were measured have none. */
+export const HEADS: readonly string[] = [
+  ...['segments', 'workers', 'queries a block', 'publish, s', 'bytes a query', 'commands'],
+  ...['a block, CPU ms', 'plain processes', 'more', 'one process', 'more'],
+  ...['a block, ms', 'plain processes', 'one process', 'recall@10'],
+];
+
+/** A run, for the terminal and for the README. */
+export function clusterRow(f: ClusterFigures, { workers, block }: ClusterResult): string[] {
+  const known = (value?: number): string => (value === undefined ? '–' : figure(value));
+  const more = (base?: number): string =>
+    base === undefined ? '–' : `${Math.round(100 * (f.blockCpuMs / base - 1))} %`;
+  return [
+    ...[String(f.segments), String(f.workers ?? workers), String(f.block ?? block)],
+    ...[f.publishSeconds, f.bytesPerQuery, f.commandsPerBlock, f.blockCpuMs].map(figure),
+    ...[known(f.sideBySideCpuMs), more(f.sideBySideCpuMs), figure(f.inProcessCpuMs), more(f.inProcessCpuMs)],
+    ...[figure(f.blockMs), known(f.sideBySideMs), known(f.inProcessMs)],
+    f.recall.toFixed(3),
+  ];
+}
+
 function print(result: ClusterResult): void {
   const model = fitModel(result);
   const { rows, block } = result;

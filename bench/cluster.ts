@@ -5,26 +5,35 @@
  *     npm run bench:cluster -- [--rows 340479] [--segments 1,2,4,8] [--json bench/results/cluster.json]
  *
  * A Redis of its own on loopback, two worker processes, `words` cut into 1, 2, 4 and 8 segments; with 4 also one worker and
- * four, and blocks of 500. Processes that search at the same time share the machine's caches and are slower for it, by
- * whatever way they are called: one worker tells what the cluster itself costs beside one process. For each: seconds to
- * publish, bytes that Redis moved per query, Redis commands per block, CPU time of a block of 100 queries (client, workers
- * and Redis together) and of the same segments called in this process, the time that a block takes, recall beside both; at
- * the end the time until all is served again after a worker was killed. CPU times are what other work on the machine hardly
- * changes. Needs Linux, whose /proc tells of other processes. `bench/cluster-model.ts` reads the result.
+ * four, and blocks of 500. For each: seconds to publish, bytes that Redis moved per query, Redis commands per block, CPU time
+ * of a block of 100 queries (client, workers and Redis together), the time that a block takes, recall; at the end the time
+ * until all is served again after a worker was killed.
+ *
+ * Beside it, in turns, two ways to search the same segments without a cluster: in this process, one after the other, and in as
+ * many plain processes as there are workers, each with the segments of one of them, at the same time. Processes that search at
+ * the same time share the machine's caches and are slower for it, by whatever way they are called: what a cluster costs is
+ * what it takes more than the plain processes; what it costs to leave one process is what it takes more than that one.
+ *
+ * CPU times are what other work on the machine hardly changes. Needs Linux, whose /proc tells of other processes.
+ * `bench/cluster-model.ts` reads the result.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Redis } from 'ioredis';
 import { VectorIndex } from 'orthant';
 import { Cluster } from 'orthant/cluster';
 import { RedisServer } from '../test/redis-server.js';
-import { type Prediction, predict } from './cluster-model.js';
+import { clusterRow, HEADS, type Prediction, predict } from './cluster-model.js';
 import { readDataSet } from './data.js';
 import { cpuMs, figure, median, type Provenance, provenance, table, writeJson } from './record.js';
 
 const WORKER = fileURLToPath(new URL('../test/cluster-worker.mjs', import.meta.url));
+const PLAIN = fileURLToPath(new URL('./cluster-plain.mjs', import.meta.url));
 const K = 10;
 const BLOCK = 100;
 const RECALL = 0.95;
@@ -52,8 +61,12 @@ export interface ClusterFigures {
   redisCpuMs: number;
   /** CPU milliseconds of the same segments one after the other in this process. */
   inProcessCpuMs: number;
-  /** Milliseconds of one block, waited for before the next is asked: the median. */
+  /** CPU milliseconds of the same segments in as many plain processes at the same time. */
+  sideBySideCpuMs?: number;
+  /** Milliseconds of one block, waited for before the next is asked: the median; by the cluster, and the two others. */
   blockMs: number;
+  inProcessMs?: number;
+  sideBySideMs?: number;
   queriesPerSecond: number;
   recall: number;
   inProcessRecall: number;
@@ -88,29 +101,87 @@ async function startWorker(redis: string, name: string, memoryBytes: number): Pr
   return child;
 }
 
-/** CPU milliseconds of other processes since they began, of which the kernel tells in hundredths of a second. */
+/** CPU milliseconds of other processes since they began: of all their threads. */
 function cpuMsOf(children: ChildProcess[]): number {
-  let ticks = 0;
-  for (const { pid } of children) {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-      .replace(/^.*\) /, '')
-      .split(' ');
-    ticks += Number(fields[11]) + Number(fields[12]);
-  }
-  return ticks * 10;
+  let nanoseconds = 0;
+  for (const { pid } of children)
+    for (const thread of readdirSync(`/proc/${pid}/task`))
+      nanoseconds += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
+  return nanoseconds / 1e6;
 }
 
-/** The segments' own snapshots, so that both sides search the very same. */
-async function segmentsOf(redis: Redis, name: string): Promise<{ base: number; index: VectorIndex }[]> {
+interface LocalSegment {
+  digest: string;
+  base: number;
+  /** Its snapshot, for plain processes. */
+  file: string;
+  index: VectorIndex;
+}
+
+/** The segments' own snapshots, so that all sides search the very same. */
+async function segmentsOf(redis: Redis, name: string, folder: string): Promise<LocalSegment[]> {
   const [generation, version] = String(await redis.get(`{orthant-${name}}:head`)).split(' ');
   const manifest = String(await redis.get(`{orthant-${name}}:manifest:${generation}:${version}`));
-  const segments: { base: number; parts: { key: string }[] }[] = JSON.parse(manifest).segments;
+  const segments: { digest: string; base: number; parts: { key: string }[] }[] =
+    JSON.parse(manifest).segments;
   return Promise.all(
-    segments.map(async ({ base, parts }) => {
-      const bytes = await Promise.all(parts.map(({ key }) => redis.getBuffer(`orthant-${name}:part:${key}`)));
-      return { base, index: VectorIndex.load(Buffer.concat(bytes as Buffer[])) };
+    segments.map(async ({ digest, base, parts }) => {
+      const pieces = await Promise.all(
+        parts.map(({ key }) => redis.getBuffer(`orthant-${name}:part:${key}`)),
+      );
+      const snapshot = Buffer.concat(pieces as Buffer[]);
+      const file = path.join(folder, digest);
+      writeFileSync(file, snapshot);
+      return { digest, base, file, index: VectorIndex.load(snapshot) };
     }),
   );
+}
+
+/** Plain processes with the segments that the workers hold; resolves when all have loaded them. */
+async function startPlain(
+  shares: string[][],
+  local: LocalSegment[],
+  queriesFile: string,
+  dimensions: number,
+): Promise<ChildProcess[]> {
+  return Promise.all(
+    shares.map(async (digests) => {
+      const segments = local.filter(({ digest }) => digests.includes(digest)).map(({ file }) => file);
+      const options = { segments, queriesFile, dimensions, k: K, recall: RECALL };
+      const child = fork(PLAIN, [JSON.stringify(options)], { execArgv: [] });
+      await once(child, 'message');
+      return child;
+    }),
+  );
+}
+
+/** Has all of them search the same queries at the same time. */
+async function searchPlain(
+  children: ChildProcess[],
+  job: { first: number; last: number; block: number },
+): Promise<void> {
+  await Promise.all(
+    children.map((child) => {
+      const searched = once(child, 'message');
+      child.send(job);
+      return searched;
+    }),
+  );
+}
+
+/** Of all lists the k nearest, in order of distance, then id. */
+function mergeInto(
+  to: Float64Array,
+  lists: { base: number; ids: Uint32Array; distances: Float32Array }[],
+  query: number,
+): void {
+  const at = lists.map(() => query * K);
+  for (let i = 0; i < K; i++) {
+    let best = 0;
+    for (let list = 1; list < lists.length; list++)
+      if (lists[list].distances[at[list]] < lists[best].distances[at[best]]) best = list; // bases ascend
+    to[i] = lists[best].base + lists[best].ids[at[best]++];
+  }
 }
 
 async function until(isSo: () => Promise<boolean>): Promise<void> {
@@ -148,6 +219,9 @@ async function main(): Promise<void> {
   const server = await RedisServer.start('--appendfsync', 'everysec');
   const redis = new Redis(server.url);
   const figures: ClusterFigures[] = [];
+  const folder = mkdtempSync(path.join(tmpdir(), 'orthant-cluster-'));
+  const queriesFile = path.join(folder, 'queries');
+  writeFileSync(queriesFile, new Uint8Array(queries.buffer, queries.byteOffset, queries.byteLength));
   let segmentBytes = 0;
   let recoverySeconds = 0;
 
@@ -155,66 +229,85 @@ async function main(): Promise<void> {
     cluster,
     redis,
     children,
+    plain,
     local,
     block,
   }: {
     cluster: Cluster;
     redis: Redis;
     children: ChildProcess[];
-    local: { base: number; index: VectorIndex }[];
+    plain: ChildProcess[];
+    local: LocalSegment[];
     block: number;
   }): Promise<Omit<ClusterFigures, 'segments' | 'workers' | 'block' | 'publishSeconds'>> => {
     const options = { k: K, recall: RECALL, block };
-    let recall = 0;
-    for (let round = 0; round < WARM; round++)
-      recall = recallOf((await cluster.searchBatch(queries, options)).ids, truth, truthStride, nq);
-
-    const blocks = (ROUNDS * nq) / block;
-    const before = await counters(redis);
-    const cpuBefore = cpuMs() + cpuMsOf(children);
-    const together = performance.now();
-    for (let round = 0; round < ROUNDS; round++) await cluster.searchBatch(queries, options);
-    const seconds = (performance.now() - together) / 1000;
-    const after = await counters(redis);
-    const cpu = cpuMs() + cpuMsOf(children) - cpuBefore;
-
-    const blockMs: number[] = [];
-    for (let i = 0; i < nq; i += block) {
-      const start = performance.now();
-      await cluster.searchBatch(queries.subarray(i * d, (i + block) * d), options);
-      blockMs.push(performance.now() - start);
-    }
-
     const found = new Float64Array(nq * K);
-    const search = (): void => {
-      for (let i = 0; i < nq; i += block) {
+    const search = (first: number, last: number): void => {
+      for (let i = first; i < last; i += block) {
         const some = queries.subarray(i * d, (i + block) * d);
-        const answers = local.map(({ base, index }) => ({
+        const lists = local.map(({ base, index }) => ({
           base,
           ...index.searchBatch(some, { k: K, recall: RECALL }),
         }));
-        for (let q = 0; q < some.length / d; q++) {
-          const all = answers.flatMap(({ base, ids, distances }) =>
-            Array.from({ length: K }, (_, j) => ({
-              id: base + ids[q * K + j],
-              distance: distances[q * K + j],
-            })),
-          );
-          all.sort((a, b) => a.distance - b.distance || a.id - b.id);
-          for (let j = 0; j < K; j++) found[(i + q) * K + j] = all[j].id;
-        }
+        for (let q = 0; q < some.length / d; q++)
+          mergeInto(found.subarray((i + q) * K, (i + q + 1) * K), lists, q);
       }
     };
-    for (let round = 0; round < WARM; round++) search();
-    const inProcess = cpuMs();
-    for (let round = 0; round < ROUNDS; round++) search();
+    let recall = 0;
+    for (let round = 0; round < WARM; round++) {
+      recall = recallOf((await cluster.searchBatch(queries, options)).ids, truth, truthStride, nq);
+      await searchPlain(plain, { first: 0, last: nq, block });
+      search(0, nq);
+    }
+
+    // In turns, so that what else goes on on the machine comes to all alike.
+    const blocks = (ROUNDS * nq) / block;
+    const cpu = { cluster: 0, redis: 0, plain: 0, local: 0 };
+    const moved = { bytes: 0, commands: 0 };
+    let seconds = 0;
+    for (let round = 0; round < ROUNDS; round++) {
+      const before = await counters(redis);
+      const cpuBefore = cpuMs() + cpuMsOf(children);
+      const start = performance.now();
+      await cluster.searchBatch(queries, options);
+      seconds += (performance.now() - start) / 1000;
+      cpu.cluster += cpuMs() + cpuMsOf(children) - cpuBefore;
+      const after = await counters(redis);
+      cpu.redis += after.cpuMs - before.cpuMs;
+      moved.bytes += after.bytes - before.bytes;
+      moved.commands += after.commands - before.commands;
+
+      const plainBefore = cpuMsOf(plain);
+      await searchPlain(plain, { first: 0, last: nq, block });
+      cpu.plain += cpuMsOf(plain) - plainBefore;
+
+      const localBefore = cpuMs();
+      search(0, nq);
+      cpu.local += cpuMs() - localBefore;
+    }
+
+    const times = { cluster: [] as number[], plain: [] as number[], local: [] as number[] };
+    const timed = async (of: number[], work: () => unknown): Promise<void> => {
+      const start = performance.now();
+      await work();
+      of.push(performance.now() - start);
+    };
+    for (let i = 0; i < nq; i += block) {
+      const [last, some] = [i + block, queries.subarray(i * d, (i + block) * d)];
+      await timed(times.cluster, () => cluster.searchBatch(some, options));
+      await timed(times.plain, () => searchPlain(plain, { first: i, last, block }));
+      await timed(times.local, () => search(i, last));
+    }
     return {
-      bytesPerQuery: (after.bytes - before.bytes) / (ROUNDS * nq),
-      commandsPerBlock: (after.commands - before.commands) / blocks,
-      blockCpuMs: (cpu + after.cpuMs - before.cpuMs) / blocks,
-      redisCpuMs: (after.cpuMs - before.cpuMs) / blocks,
-      inProcessCpuMs: (cpuMs() - inProcess) / blocks,
-      blockMs: median(blockMs),
+      bytesPerQuery: moved.bytes / (ROUNDS * nq),
+      commandsPerBlock: moved.commands / blocks,
+      blockCpuMs: (cpu.cluster + cpu.redis) / blocks,
+      redisCpuMs: cpu.redis / blocks,
+      inProcessCpuMs: cpu.local / blocks,
+      sideBySideCpuMs: cpu.plain / blocks,
+      blockMs: median(times.cluster),
+      inProcessMs: median(times.local),
+      sideBySideMs: median(times.plain),
       queriesPerSecond: (ROUNDS * nq) / seconds,
       recall,
       inProcessRecall: recallOf(found, truth, truthStride, nq),
@@ -230,7 +323,7 @@ async function main(): Promise<void> {
       await cluster.publish(vectors, { dimensions: d, metric: 'cosine', segmentRows });
       const publishSeconds = (performance.now() - start) / 1000;
       segmentBytes = (await cluster.status()).segments.reduce((sum, { bytes }) => sum + bytes, 0);
-      const local = await segmentsOf(redis, name);
+      const local = await segmentsOf(redis, name, folder);
       const largest = Math.max(...(await cluster.status()).segments.map(({ bytes }) => bytes));
       const isFull = count === MORE_AT;
       for (const workers of [WORKERS, ...(isFull ? MORE_WORKERS : [])]) {
@@ -242,8 +335,11 @@ async function main(): Promise<void> {
         const served = async (): Promise<boolean> =>
           (await cluster.status()).segments.every(({ holders }) => holders > 0);
         await until(served);
+        const shares = (await cluster.status()).workers.map(({ segments }) => segments);
+        const holding = shares.filter((segments) => segments.length > 0);
+        const plain = await startPlain(holding, local, queriesFile, d);
         for (const block of [BLOCK, ...(isFull && workers === WORKERS ? MORE_BLOCKS : [])]) {
-          const measured = await measure({ cluster, redis, children, local, block });
+          const measured = await measure({ cluster, redis, children, plain, local, block });
           figures.push({
             segments: count,
             ...(workers !== WORKERS && { workers }),
@@ -252,6 +348,7 @@ async function main(): Promise<void> {
             ...measured,
           });
         }
+        for (const child of plain) child.kill();
         if (isFull && workers === WORKERS) {
           // One that has room for all takes over from one that is killed.
           const heir = await startWorker(server.url, name, 2 ** 32);
@@ -273,6 +370,7 @@ async function main(): Promise<void> {
   } finally {
     redis.disconnect();
     await server.stop();
+    rmSync(folder, { recursive: true });
   }
   const result: ClusterResult = {
     ...provenance(),
@@ -288,39 +386,7 @@ async function main(): Promise<void> {
     predicted: [],
   };
   result.predicted = predict(result);
-  console.log(
-    table([
-      [
-        ...[
-          'segments',
-          'workers',
-          'block',
-          'publish s',
-          'bytes/query',
-          'commands/block',
-          'block CPU ms',
-          'of it Redis',
-          'in process',
-        ],
-        ...['more', 'block ms', 'QPS', 'recall', 'in process'],
-      ],
-      ...figures.map((f) => [
-        ...[
-          f.segments,
-          f.workers ?? WORKERS,
-          f.block ?? BLOCK,
-          f.publishSeconds,
-          f.bytesPerQuery,
-          f.commandsPerBlock,
-        ].map(figure),
-        ...[f.blockCpuMs, f.redisCpuMs, f.inProcessCpuMs].map(figure),
-        `${Math.round(100 * (f.blockCpuMs / f.inProcessCpuMs - 1))} %`,
-        ...[f.blockMs, f.queriesPerSecond].map(figure),
-        f.recall.toFixed(3),
-        f.inProcessRecall.toFixed(3),
-      ]),
-    ]),
-  );
+  console.log(table([[...HEADS], ...figures.map((f) => clusterRow(f, result))]));
   console.log(`served again ${figure(recoverySeconds)} s after a worker was killed`);
   if (values.json) writeJson(values.json, result);
 }

@@ -14,6 +14,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ClusterResult } from './cluster.js';
+import { HEADS as CLUSTER_HEADS, clusterRow } from './cluster-model.js';
 import type { EngineKernelResult, Peaks } from './engine-kernels.js';
 import type { FilterResult } from './filters.js';
 import type { Growth, GrowthResult } from './growth.js';
@@ -389,35 +390,16 @@ function commandSection(results: CommandResult[]): string {
 }
 
 function clusterSection(result: ClusterResult): string {
-  const rows = result.cluster.map((run) => [
-    String(run.segments),
-    ...[String(run.workers ?? result.workers), String(run.block ?? result.block)],
-    figure(run.publishSeconds),
-    figure(run.bytesPerQuery),
-    figure(run.blockCpuMs),
-    figure(run.inProcessCpuMs),
-    `${Math.round(100 * (run.blockCpuMs / run.inProcessCpuMs - 1))} %`,
-    run.recall.toFixed(3),
-  ]);
-  const heads = [
-    'segments',
-    'workers',
-    'queries a block',
-    'publish, s',
-    'bytes a query',
-    'a block, CPU ms',
-    'in process',
-    'more',
-    'recall@10',
-  ];
   return [
     '### A cluster',
     '',
-    markdown([heads, ...rows]),
+    markdown([[...CLUSTER_HEADS], ...result.cluster.map((run) => clusterRow(run, result))]),
     '',
     `${result.data}: ${figureOf(result.rows)} × ${figureOf(result.dimensions)}, k = ${result.k}, workers and a Redis on one`,
-    `machine; CPU time of client, workers and Redis together, beside that of the same segments one after the other in one process:`,
-    `processes that search at the same time share caches, and are slower for it without any cluster. All is served again ${result.recoverySeconds.toFixed(1)} s after a worker was killed.`,
+    `machine; CPU time of client, workers and Redis together. Beside it the same segments without a cluster, in turns: in as many`,
+    `plain processes as there are workers, at the same time, and one after the other in one process. Processes that search at the`,
+    `same time share caches, and are slower for it, whoever calls them: what the cluster adds is the first "more". All is served`,
+    `again ${result.recoverySeconds.toFixed(1)} s after a worker was killed.`,
     `${source(result)}.`,
   ].join('\n');
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ClusterResult } from '../bench/cluster.js';
 import { fitModel, predict } from '../bench/cluster-model.js';
+import { report } from '../bench/report.js';
 
 const [ROWS, DIMENSIONS, K, BLOCK] = [1e6, 100, 10, 100];
 const searchMs = (segments: number): number => segments * 0.002 * (ROWS / segments) ** 0.6;
@@ -75,5 +76,17 @@ describe('the model of a cluster', () => {
 
   it('predicts nothing from too few runs', () => {
     expect(predict({ ...result, cluster: result.cluster.slice(0, 2) })).toEqual([]);
+  });
+});
+
+describe('the report of a cluster', () => {
+  it('tells what it costs beside plain processes and beside one, by CPU time and by the clock', () => {
+    const [first] = result.cluster;
+    const measured = { sideBySideCpuMs: 25, inProcessCpuMs: 20, sideBySideMs: 14, inProcessMs: 19 };
+    const figures = { ...first, publishSeconds: 6, bytesPerQuery: 1800, commandsPerBlock: 120 };
+    const times = { blockCpuMs: 29, blockMs: 16, ...measured };
+    const text = report([{ ...result, cluster: [{ ...figures, ...times }] }]);
+    expect(text).toContain('| 6 | 1,800 | 120 | 29 | 25 | 16 % | 20 | 45 % | 16 | 14 | 19 | 0.950 |');
+    expect(report([result])).toContain('| – | – |'); // an older result has no plain processes
   });
 });
