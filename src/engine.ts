@@ -627,7 +627,6 @@ export class Engine implements Tunable {
     const places = loose ? plan.reserve('places', rows * 4) : 0;
     if (loose) gather(plan.memory.u32, plan.ptr('positions') >>> 2, order, places >>> 2);
     yield { phase: 'encode', done: 0, total: rows };
-    yield* this.rows.reorder(order);
     this.#built = true;
     this.#settings = null;
     const step: Progress = { phase: 'encode', done: 0, total: rows };
@@ -640,6 +639,9 @@ export class Engine implements Tunable {
       loose = 0;
       yield* under(step, this.#cells.layOut(sizes));
     }
+    // Codes that are there already do not need the rows, which can be put in order at the same time.
+    const isCoded = loose !== 0 && cells > 1;
+    if (!isCoded) yield* this.rows.reorder(order);
     if (cells === 1) {
       yield* this.#fill(0, 0, rows);
     } else {
@@ -647,10 +649,11 @@ export class Engine implements Tunable {
       plan.memory.u32.set(starts, table >>> 2);
       plan.memory.u32.set(sizes, (table >>> 2) + cells);
       const job: EncodeJob = { kind: 'encode', starts: table, sizes: table + cells * 4, loose, places };
-      yield* this.share(job, cells, (first, end) => {
+      const part = (first: number, end: number): Progress => {
         this.#fillCells(job, first, end);
         return { phase: 'encode', done: starts[end - 1] + sizes[end - 1], total: rows };
-      });
+      };
+      yield* this.share(job, cells, part, isCoded ? this.rows.reorder(order) : undefined);
       plan.release('cells to fill');
     }
     for (const region of ['loose codes', 'places']) plan.release(region);

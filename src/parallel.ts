@@ -187,14 +187,14 @@ export class BuildTeam {
   /** Does the jobs of the builds of an index from now on. */
   lead(index: VectorIndex): void {
     const { engine } = index.parts;
-    engine.share = (job, total, part) => {
+    engine.share = (job, total, part, before) => {
       const bytes = engine.scratchBytes(job.kind === 'search' ? job.k : 1);
       const windows = Array.from({ length: this.#threads }, (_, i) => {
         const start = engine.plan.reserve(`area ${i}`, bytes);
         return [start, start + engine.plan.memory.capacity(`area ${i}`)] as const;
       });
       const { memory, ...state } = engine.state;
-      return this.share({ memory, engine: state, windows }, job, total, part);
+      return this.share({ memory, engine: state, windows }, job, total, part, before);
     };
   }
 
@@ -204,6 +204,7 @@ export class BuildTeam {
     job: Job,
     total: number,
     part: (first: number, end: number) => Progress,
+    before?: Generator<Progress>,
   ): Generator<Progress> {
     const items = PART_ITEMS[job.kind];
     const parts = Math.ceil(total / items);
@@ -215,6 +216,7 @@ export class BuildTeam {
       this.#tell({ job, total, counters, engine, memory, windows });
       this.#isMemoryTold = true;
     }
+    if (before) yield* before;
     const clock = new StepClock();
     for (;;) {
       const next = Atomics.add(counters, 0, 1);

@@ -36,11 +36,15 @@ export type Job =
 /** Bytes to be copied from an address in another memory to one in the memory of the build. */
 export type Piece = readonly [from: number, to: number, bytes: number];
 
-/** Does a job of `total` items by parts: `part` does those from `first` up to `end`, and tells how far that is. */
+/**
+ * Does a job of `total` items by parts: `part` does those from `first` up to `end`, and tells how far that is. This thread
+ * does other work before, if there is any, which must not touch what the job reads or writes.
+ */
 export type Share = (
   job: Job,
   total: number,
   part: (first: number, end: number) => Progress,
+  before?: Generator<Progress>,
 ) => Generator<Progress>;
 
 /** Items of a part: as many as take about a millisecond. */
@@ -56,7 +60,8 @@ export const PART_ITEMS: Readonly<Record<Job['kind'], number>> = {
 };
 
 /** All parts on this thread, in their order. */
-export const alone: Share = function* (job, total, part) {
+export const alone: Share = function* (job, total, part, before) {
+  if (before) yield* before;
   const items = PART_ITEMS[job.kind];
   const clock = new StepClock();
   for (let first = 0; first < total; first += items) {
