@@ -14,7 +14,7 @@ import {
   ClusterWorker,
   DirectoryStore,
 } from '../src/cluster/index.js';
-import { shareOut } from '../src/cluster/placement.js';
+import { isSurplus, segmentToTake, shareOut } from '../src/cluster/placement.js';
 import { exactSearchBatch, RandomGenerator, VectorIndex } from '../src/index.js';
 import { RedisServer } from './redis-server.js';
 
@@ -617,6 +617,108 @@ describe('shares of a question', () => {
     const large = new Map([...segments, ['e', 40]]);
     const shares = shareOut(large, [workers[0], { id: 'y', segments: ['e'] }], 0);
     expect(shares.get('y')).toEqual(['e']);
+  });
+});
+
+describe('a worker that comes later', () => {
+  const sizes = new Map(['a', 'b', 'c', 'd'].map((digest) => [digest, 10]));
+  const placed = (id: string, segments: string, memoryBytes = 100, copies = 1) => ({
+    ...{ id, segments: [...segments], memoryBytes, copies },
+  });
+
+  it('takes from the fullest until nothing is gained, and nothing ever goes back', () => {
+    expect(segmentToTake('new', [placed('old', 'abcd'), placed('new', '')], sizes)).toBe('a');
+    expect(segmentToTake('new', [placed('old', 'bcd'), placed('new', 'a')], sizes)).toBe('b');
+    expect(segmentToTake('new', [placed('old', 'cd'), placed('new', 'ab')], sizes)).toBe(null);
+    expect(segmentToTake('old', [placed('old', 'cd'), placed('new', 'ab')], sizes)).toBe(null);
+    // One that is three parts full gives up nothing that would make the other fuller than it.
+    expect(segmentToTake('new', [placed('old', 'abc'), placed('new', 'd')], sizes)).toBe('a');
+    expect(segmentToTake('new', [placed('old', 'abc', 400), placed('new', 'd')], sizes)).toBe(null);
+    // Random moves end, and no worker is past its memory.
+    const random = new RandomGenerator(64);
+    for (let round = 0; round < 200; round++) {
+      const bytes = new Map([...'abcdefghij'].map((digest) => [digest, 1 + (random.nextUint32() % 20)]));
+      const total = [...bytes.values()].reduce((sum, size) => sum + size, 0);
+      const workers = [
+        placed('0', 'abcdefghij', total),
+        placed('1', '', total / 2),
+        placed('2', '', total / 4),
+      ];
+      let moves = 0;
+      for (let idle = 0, turn = 0; idle < 3; turn++) {
+        const worker = workers[turn % 3];
+        const digest = segmentToTake(worker.id, workers, bytes);
+        idle = digest === null ? idle + 1 : 0;
+        if (digest === null) continue;
+        worker.segments.push(digest);
+        const [giver, ...more] = workers.filter(({ id }) => isSurplus(id, digest, workers, bytes));
+        expect(more).toEqual([]);
+        expect(giver).not.toBe(worker);
+        giver.segments.splice(giver.segments.indexOf(digest), 1);
+        expect(++moves).toBeLessThan(30);
+        const fill = worker.segments.reduce((sum, held) => sum + bytes.get(held)!, 0);
+        expect(fill).toBeLessThanOrEqual(worker.memoryBytes);
+      }
+      expect(moves).toBeGreaterThan(0);
+      expect(workers.flatMap(({ segments }) => segments).sort()).toEqual([...bytes.keys()]);
+    }
+  });
+
+  it('takes nothing while a segment has too few holders, or too many; only the fullest gives up', () => {
+    const workers = [placed('old', 'abc'), placed('new', '')];
+    expect(segmentToTake('new', workers, sizes)).toBe(null);
+    const both = [placed('old', 'abcd'), placed('new', 'a'), placed('third', '')];
+    expect(segmentToTake('third', both, sizes)).toBe(null);
+    expect(['old', 'new', 'third'].map((id) => isSurplus(id, 'a', both, sizes))).toEqual([
+      true,
+      false,
+      false,
+    ]);
+    const copies = [placed('old', 'abcd', 100, 2), placed('new', 'a', 100, 2)];
+    expect(isSurplus('old', 'a', copies, sizes)).toBe(false);
+    expect(segmentToTake('stranger', both, sizes)).toBe(null);
+  });
+
+  it('is given half of the segments while every search is answered at once, and gives them back as it leaves', async () => {
+    const { cluster, name } = await connect();
+    const vectors = draw(800, 65);
+    await cluster.publish(vectors, { dimensions: DIMENSIONS, segmentRows: 200 });
+    const [{ bytes }] = (await cluster.status()).segments;
+    const first = await startWorker(name, { memoryBytes: bytes * 4.5 });
+    expect(first.status.segments.length).toBe(4);
+    const queries = draw(10, 66);
+    const truth = [...exactSearchBatch(vectors, queries, { dimensions: DIMENSIONS, k: 5 }).ids];
+    let isOver = false;
+    const searching = (async () => {
+      for (let searches = 1; ; searches++) {
+        const { ids } = await cluster.searchBatch(queries, { k: 5, exact: true, deadlineMs: 3000 });
+        expect([...ids]).toEqual(truth);
+        const { segments } = await cluster.status();
+        expect(segments.every(({ holders }) => holders > 0)).toBe(true);
+        if (isOver) return searches;
+      }
+    })();
+    const late = await startWorker(name, { memoryBytes: bytes * 4.5 });
+    await until('each has two, and nothing else is in memory', () =>
+      [first, late].every(({ status }) => status.segments.length === 2 && status.bytes < 2.5 * bytes),
+    );
+    expect(new Set([...first.status.segments, ...late.status.segments]).size).toBe(4);
+    isOver = true;
+    expect(await searching).toBeGreaterThan(3);
+    await late.close();
+    await until('the first has all again', () => first.status.segments.length === 4);
+  });
+
+  it('and dies: who gave its segments up takes them back', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(draw(400, 67), { dimensions: DIMENSIONS, segmentRows: 100 });
+    const [{ bytes }] = (await cluster.status()).segments;
+    const first = await startWorker(name, { memoryBytes: bytes * 4.5 });
+    const late = await spawnWorker(name, { memoryBytes: bytes * 4.5 });
+    await until('one was given up', () => first.status.segments.length < 4);
+    late.kill('SIGKILL');
+    await until('the first has all again', () => first.status.segments.length === 4);
+    expect((await cluster.search(draw(1, 68), { exact: true })).ids.length).toBe(10);
   });
 });
 

@@ -9,6 +9,8 @@ export interface WorkerStatus {
   segments: string[];
   bytes: number;
   memoryBytes: number;
+  /** Workers that shall hold each segment, as this one was told. */
+  copies: number;
   /** Segments that it refused, and why. */
   refused: Record<string, string>;
 }
@@ -69,6 +71,51 @@ export function shareOut(
     else shares.set(best, [digest]);
   }
   return shares;
+}
+
+/** How full a worker is: bytes of the segments that it serves, as a share of its memory. */
+function fillOf({ segments, memoryBytes }: Placed, bytes: ReadonlyMap<string, number>, more = 0): number {
+  return (segments.reduce((sum, digest) => sum + (bytes.get(digest) ?? 0), 0) + more) / memoryBytes;
+}
+
+type Placed = Pick<WorkerStatus, 'id' | 'segments' | 'memoryBytes' | 'copies'>;
+
+/**
+ * The segment that worker `id` should take beside its holder, who then gives it up: the largest of the fullest worker that
+ * leaves this one no fuller than that one, so that nothing ever goes back. `bytes`: those of each segment that may move; none
+ * moves while one is without all its copies, or has more of them.
+ */
+export function segmentToTake(
+  id: string,
+  workers: readonly Placed[],
+  bytes: ReadonlyMap<string, number>,
+): string | null {
+  const own = workers.find((worker) => worker.id === id);
+  if (!own) return null;
+  for (const digest of bytes.keys())
+    if (workers.filter(({ segments }) => segments.includes(digest)).length !== own.copies) return null;
+  const bySize = [...bytes.keys()].sort((a, b) => bytes.get(b)! - bytes.get(a)!);
+  const byFill = [...workers].sort((a, b) => fillOf(b, bytes) - fillOf(a, bytes));
+  for (const fullest of byFill)
+    for (const digest of bySize) {
+      if (!fullest.segments.includes(digest) || own.segments.includes(digest)) continue;
+      const size = bytes.get(digest)!;
+      if (fillOf(own, bytes, size) <= Math.min(1, fillOf(fullest, bytes, -size))) return digest;
+    }
+  return null;
+}
+
+/** Whether worker `id` is the one that gives a segment up: the fullest, where more serve it than shall. */
+export function isSurplus(
+  id: string,
+  digest: string,
+  workers: readonly Placed[],
+  bytes: ReadonlyMap<string, number>,
+): boolean {
+  const holders = workers.filter(({ segments }) => segments.includes(digest));
+  if (holders.length <= Math.max(...holders.map(({ copies }) => copies))) return false;
+  const [fullest] = holders.sort((a, b) => fillOf(b, bytes) - fillOf(a, bytes) || (a.id < b.id ? -1 : 1));
+  return fullest.id === id;
 }
 
 /** A queue whose owner has said nothing for so long is nobody's. */

@@ -18,9 +18,12 @@ import {
   dropLostQueues,
   dropQueue,
   forgetWorker,
+  isSurplus,
   keepQueue,
   ownQueue,
   QUEUE_MS,
+  readWorkers,
+  segmentToTake,
   tellWorker,
   type WorkerStatus,
 } from './placement.js';
@@ -67,9 +70,16 @@ if redis.call('ZSCORE', KEYS[1], ARGV[1]) or redis.call('ZCARD', KEYS[1]) < tonu
 end
 return 0`;
 
+/** Gives a segment up, unless fewer would be left than shall hold it: ARGV as for CLAIM. */
+const LEAVE = `
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[2])
+if redis.call('ZCARD', KEYS[1]) > tonumber(ARGV[4]) then return redis.call('ZREM', KEYS[1], ARGV[1]) end
+return 0`;
+
 /**
  * A process that holds segments of a cluster in memory and answers for them. It takes as many as its memory lets it, those
- * with the fewest copies first, and follows the cluster's changes.
+ * with the fewest copies first, and follows the cluster's changes. Where all have their holders, it takes segments over from
+ * fuller workers: it serves one beside its holder, who then gives it up.
  *
  * Emits `segments` when what it serves has changed, and `problem` (a ClusterError) for a segment that it refused.
  */
@@ -84,6 +94,8 @@ export class ClusterWorker extends EventEmitter {
   readonly #held = new Map<string, { segment: HeldSegment; bytes: number }>();
   /** Segments that the newest manifest has not, and since when. */
   readonly #unwanted = new Map<string, number>();
+  /** Segments that others serve since: it says so, and answers those who have not heard it yet. Since when. */
+  readonly #left = new Map<string, number>();
   readonly #refused = new Map<string, string>();
   readonly #queue: string;
   /** The end of all work on segments that was begun: one thing at a time. */
@@ -139,9 +151,10 @@ export class ClusterWorker extends EventEmitter {
     for (const held of this.#held.values()) bytes += held.bytes;
     return {
       id: this.id,
-      segments: [...this.#held.keys()],
+      segments: [...this.#held.keys()].filter((digest) => !this.#left.has(digest)),
       bytes,
       memoryBytes: this.#memoryBytes,
+      copies: this.#copies,
       refused: Object.fromEntries(this.#refused),
     };
   }
@@ -210,7 +223,7 @@ export class ClusterWorker extends EventEmitter {
   }
 
   async #adjust(): Promise<void> {
-    const before = [...this.#held.keys()].join();
+    const before = this.status.segments.join();
     const text = await this.#redis.get(this.#names.head);
     if (text !== null) await this.#follow(readHead(text));
     const manifest = text === null ? null : this.#manifest;
@@ -239,32 +252,64 @@ export class ClusterWorker extends EventEmitter {
       if (held) held.bytes = bytes; // an open one grows
       if (!this.#held.has(digest) && !(await this.#makeRoom(bytes))) continue;
       const isHolder = await this.#claim(digest);
+      const left = this.#left.get(digest);
+      if (isHolder) this.#left.delete(digest);
       if (isHolder && !this.#held.has(digest)) await this.#take(segment, { manifest, head }, bytes);
+      else if (!isHolder && left !== undefined && Date.now() - left < 2 * this.#goneAfterMs) continue;
       else if (!isHolder && this.#held.has(digest)) await this.#drop(digest);
     }
     await tellWorker(this.#redis, this.#names, this.status, this.#goneAfterMs);
+    if (manifest && head) await this.#balance({ manifest, head });
     if (Date.now() - this.#queuesAt > QUEUE_MS / 4) {
       this.#queuesAt = Date.now();
       await keepQueue(this.#redis, this.#names, this.#queue);
       await dropLostQueues(this.#redis, this.#names);
     }
-    if ([...this.#held.keys()].join() !== before) this.emit('segments', [...this.#held.keys()]);
+    const { segments } = this.status;
+    if (segments.join() !== before) this.emit('segments', segments);
   }
 
-  /** Whether `bytes` more fit, if need be without segments that nobody asks for any more. */
+  /**
+   * Gives up what others serve beside it, and takes a segment over from a fuller worker: one at a time, so that each sees what
+   * the one before changed.
+   */
+  async #balance({ manifest, head }: View): Promise<void> {
+    const workers = await readWorkers(this.#redis, this.#names);
+    const bytes = new Map(manifest.segments.map((segment) => [segment.digest, segment.bytes]));
+    for (const digest of this.status.segments) {
+      if (!isSurplus(this.id, digest, workers, bytes)) continue;
+      if (!(await this.#askHolders(LEAVE, digest, this.#copies))) continue;
+      this.#left.set(digest, Date.now());
+      await tellWorker(this.#redis, this.#names, this.status, this.#goneAfterMs);
+      return;
+    }
+    const wanted = segmentToTake(this.id, workers, bytes);
+    const segment = manifest.segments.find(({ digest }) => digest === wanted);
+    if (!segment || this.#isClosing || this.#held.has(segment.digest)) return;
+    if (!(await this.#makeRoom(segment.bytes))) return;
+    if (!(await this.#askHolders(CLAIM, segment.digest, this.#copies + 1))) return;
+    await this.#take(segment, { manifest, head }, segment.bytes);
+    this.#isHurried = true; // to say so, and to take the next
+  }
+
+  /** Whether `bytes` more fit, if need be without segments that nobody asks for any more, or others serve. */
   async #makeRoom(bytes: number): Promise<boolean> {
-    for (const digest of this.#unwanted.keys()) {
+    for (const digest of [...this.#unwanted.keys(), ...this.#left.keys()]) {
       if (this.status.bytes + bytes <= this.#memoryBytes) break;
       await this.#drop(digest);
     }
     return this.status.bytes + bytes <= this.#memoryBytes;
   }
 
-  async #claim(digest: string): Promise<boolean> {
+  #claim(digest: string): Promise<boolean> {
+    return this.#askHolders(CLAIM, digest, this.#copies);
+  }
+
+  async #askHolders(script: string, digest: string, copies: number): Promise<boolean> {
     const now = Date.now();
     const key = this.#names.key('holders', digest);
     const until = now + this.#goneAfterMs;
-    return (await this.#redis.eval(CLAIM, 1, key, this.id, now, until, this.#copies)) === 1;
+    return (await this.#redis.eval(script, 1, key, this.id, now, until, copies)) === 1;
   }
 
   /** Loads a segment; one that is not what the manifest says is refused by name. */
@@ -291,6 +336,7 @@ export class ClusterWorker extends EventEmitter {
     if (!held) return;
     this.#held.delete(digest);
     this.#unwanted.delete(digest);
+    this.#left.delete(digest);
     await this.#redis.zrem(this.#names.key('holders', digest), this.id).catch(() => {});
     await this.#inTurn(async () => held.segment.dispose());
   }
