@@ -9,7 +9,7 @@
  * each module.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Stryker } from '@stryker-mutator/core';
@@ -26,17 +26,19 @@ const { values, positionals } = parseArgs({
 });
 const [size, slowest] = [values.sample, values.slowest].map(Number);
 
-/** Runs the tests of a module once, and tells mutation.setup.ts which of them took longer than `slowest`. */
+/**
+ * Tells mutation.setup.ts which tests of a module take longer than `slowest`. Their times are taken once, and again when
+ * reports/mutation-NAME.times.json is removed.
+ */
 function findSlowTests(name: string): void {
   const [times, list] = ['times', 'slow'].map((what) =>
     path.resolve(`reports/mutation-${name}.${what}.json`),
   );
   delete process.env.SLOW_TESTS;
-  writeFileSync(times, '');
-  execFileSync('node', ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/mutation.config.ts'], {
-    env: { ...process.env, TEST_TIMES: times },
-    stdio: 'ignore',
-  });
+  if (!existsSync(times)) {
+    const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/mutation.config.ts'];
+    execFileSync('node', vitest, { env: { ...process.env, TEST_TIMES: times }, stdio: 'ignore' });
+  }
   const tests = readFileSync(times, 'utf8')
     .trim()
     .split('\n')
