@@ -71,6 +71,10 @@ describe('a forged snapshot is refused when', () => {
   const bigints = find('an index with bigints as ids');
   const twins = VectorIndex.from(normals(10, 3), { dimensions: 5, ids: ['a', 'b'], tune: false }).save();
   twins[(sectionsOf(twins).at(-1)?.offset as number) + 13] = 97;
+  const several = VectorIndex.from(normals(300, 3), { dimensions: 5, cells: 4, tune: false });
+  for (const recall of [0.8, 0.9]) several.tune({ k: 3, recall });
+  several.tune({ k: 5, recall: 0.8 });
+  const settings = several.save();
   const codeBytes = 16 * 4;
   const slotRow = (slot: number): number => codeBytes + 256 + 4 * slot;
   const word = (bytes: Uint8Array, tag: number, at: number): number =>
@@ -180,6 +184,25 @@ describe('a forged snapshot is refused when', () => {
       'content',
     ],
     ['a setting is tuned for no neighbors', built, [[2, 0, 0]], 'content'],
+    ['a setting is tuned for more neighbors than there are rows', built, [[2, 0, 61]], 'content'],
+    ['a setting is for fewer neighbors than the one before', settings, [[2, 128, 2]], 'content'],
+    ['a setting probes nothing', built, [[2, 4, 0]], 'content'],
+    ['a reserved word of a setting is used', built, [[2, 20, 1]], 'content'],
+    ['an epsilon is negative', built, [[2, 28, 0xbff00000]], 'content'],
+    ['an epsilon is 101', built, [[2, 28, 0x40594000]], 'content'],
+    ['a target is negative', built, [[2, 36, 0xbff00000]], 'content'],
+    ['a target is 2', built, [[2, 36, 0x40000000]], 'content'],
+    [
+      'two settings have one target',
+      settings,
+      [32, 36].map((at): Change => [2, at, word(settings, 2, at + 64)]),
+      'content',
+    ],
+    ['a recall is not a number', built, [[2, 44, 0x7ff80000]], 'content'],
+    ['a recall is -16', built, [[2, 44, 0xc0300000]], 'content'],
+    ['the least recall is 16', built, [[2, 52, 0x40300000]], 'content'],
+    ['a cost is negative', built, [[2, 60, 0xbff00000]], 'content'],
+    ['a cost is not a number', built, [[2, 60, 0x7ff80000]], 'content'],
     ['a setting keeps a billion rows', built, [[2, 12, 1e9]], 'content'],
     ['a setting is met by halves', built, [[2, 16, 2]], 'content'],
     ['an epsilon is not a number', built, [[2, 28, 0x7ff80000]], 'content'],
