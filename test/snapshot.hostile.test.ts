@@ -98,6 +98,8 @@ describe('a forged snapshot is refused when', () => {
     ['it claims groups that it cannot have', built, [[1, 32, 3]], 'content'],
     ['its step is not a number', built, [[1, 36, NAN]], 'content'],
     ['a euclidean index has a norm', built, [[1, 40, 0x3f800000]], 'content'],
+    ['a norm is negative', built, [[1, 40, 0xbf800000]], 'content'],
+    ['a step is negative', built, [[1, 36, 0xbf800000]], 'content'],
     ['it claims ids of the user and has none', built, [[1, 48, 1]], 'content'],
     ['its kind of ids is unknown', built, [[1, 48, 4]], 'content'],
     ['a reserved word is used', built, [[1, 52, 1]], 'content'],
@@ -329,6 +331,14 @@ describe('a forged snapshot is refused when', () => {
     view.setUint32(60, 0, true);
     view.setUint32(60, checksumOf(forged.subarray(0, 64 * Math.ceil(1 + count / 2))), true);
     expect(refusalOf('VectorIndex', forged).reason).toBe(reason);
+  });
+
+  it('but not when a setting is for as many neighbors as there are rows, or has a target of 0', () => {
+    const bytes = built.slice();
+    const { offset, bytes: length } = sectionsOf(bytes)[1];
+    new DataView(bytes.buffer).setUint32(offset + length - 64, 60, true);
+    bytes.fill(0, offset + 32, offset + 40);
+    expect(isRefused(repair(bytes), 'VectorIndex')).toBe(false);
   });
 
   it('but not when only an optional feature or section is unknown', () => {
