@@ -161,6 +161,17 @@ describe.each(METRICS)('exactSearchBatch by %s', (metric) => {
   });
 });
 
+describe.each(['euclidean', 'inner-product'] as const)('exactSearchBatch by %s', (metric) => {
+  it('gives each query what exactSearch gives it for zeros among queries and rows, and for zeros alone', () => {
+    const some = vectorsOf(40, 6, 1).fill(0, 6 * 5, 6 * 9);
+    const none = new Float32Array(6 * 20);
+    for (const queries of [none, some]) {
+      expectBatchLikeSingle(some, queries, 6, 7, metric);
+      expectBatchLikeSingle(none, queries, 6, 7, metric);
+    }
+  });
+});
+
 describe('exactSearch and exactSearchBatch', () => {
   it('find neighbors that are sorted, unique and really at that distance', () => {
     const cases = fc.record({
@@ -384,10 +395,11 @@ describe('distanceMatrix', () => {
   it('refuses options of another kind', () => {
     const vectors = new Float32Array(4);
     expect(() => distanceMatrix(vectors, 4 as unknown as { dimensions: number })).toThrow(TypeError);
-    expect(() => distanceMatrix(vectors, { dimensions: 4, maxBytes: '9' as unknown as number })).toThrow(
-      TypeError,
-    );
-    expect(() => distanceMatrix(vectors, { dimensions: 3 })).toThrow(/multiple of 3 floats/);
+    const refused = (options: object): void =>
+      void distanceMatrix(vectors, options as { dimensions: number });
+    expect(() => refused({ dimensions: 4, maxBytes: '9' })).toThrow(/^maxBytes: expected a number from 0 to/);
+    expect(() => refused({ dimensions: 3 })).toThrow(/^vectors: expected a multiple of 3 floats/);
+    expect(() => refused({})).toThrow(/^dimensions: expected an integer from 1 to 65536, got undefined/);
   });
 });
 
