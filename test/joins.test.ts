@@ -313,3 +313,57 @@ describe('groups', () => {
     }
   });
 });
+
+describe('a source of queries', () => {
+  const lsh = new HyperplaneLsh({ dimensions: 4, tables: 2, bits: 3, seed: 1 });
+  lsh.add(normals(4 * 30, 1));
+
+  /** Pages of seven queries each, and how often they were closed from outside. */
+  function source(pages: number) {
+    let next = 0;
+    const closed: string[] = [];
+    const iterator = (way: string) => ({
+      next: () =>
+        next < pages
+          ? { done: false as const, value: normals(4 * 7, next++) }
+          : { done: true as const, value: undefined },
+      return: () => {
+        closed.push(way);
+        return { done: true as const, value: undefined };
+      },
+    });
+    const queries = {
+      [Symbol.iterator]: () => iterator('plain'),
+      [Symbol.asyncIterator]: () => iterator('asynchronous') as unknown as AsyncIterator<Float32Array>,
+    };
+    return { queries, closed };
+  }
+
+  it('is read to its end in pages of any size, and not closed then', async () => {
+    const whole = [...lsh.join(source(5).queries, { k: 3, pageRows: 35 })];
+    expect(whole.map(({ rows }) => rows.length)).toEqual([35]);
+    for (const pageRows of [1, 6, 7, 8, 20, 100]) {
+      const { queries, closed } = source(5);
+      const pages = [...lsh.join(queries, { k: 3, pageRows })];
+      expect(pages.flatMap(({ rows }) => [...rows])).toEqual([...whole[0].rows]);
+      expect(pages.flatMap(({ ids }) => [...ids])).toEqual([...whole[0].ids]);
+      expect(pages.slice(0, -1).every(({ rows }) => rows.length === pageRows)).toBe(true);
+      const later = source(5);
+      let read = 0;
+      for await (const { rows } of lsh.join(later.queries, { k: 3, pageRows })) read += rows.length;
+      expect(read).toBe(35);
+      expect([closed, later.closed]).toEqual([[], []]);
+    }
+  });
+
+  it('is closed once where a loop ends before it', async () => {
+    const { queries, closed } = source(5);
+    for (const _ of lsh.join(queries, { k: 3, pageRows: 7 })) break;
+    for await (const _ of lsh.join(queries, { k: 3, pageRows: 7 })) break;
+    expect(closed).toEqual(['plain', 'asynchronous']);
+    const controller = new AbortController();
+    const stream = lsh.join(source(5).queries, { k: 3, pageRows: 7, signal: controller.signal });
+    controller.abort(new Error('enough'));
+    expect(thrownBy(() => [...stream]).message).toBe('enough');
+  });
+});
