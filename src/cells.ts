@@ -12,6 +12,13 @@ export interface RandomNumbers {
 /** Bytes behind the codes of a block: add, mul, row (assembly/encode.ts). */
 const FACTOR_BYTES = 384;
 const SLOTS = 32;
+
+/** Where the codes of rows are, by id: the cell, and the slot among those of all cells. */
+export interface RowPlaces {
+  cells: Uint32Array;
+  slots: Uint32Array;
+}
+
 /** The row number of an empty slot. */
 const NO_ROW = 0xffffffff;
 /** More than the length of any rotated row. */
@@ -590,19 +597,43 @@ export class Cells {
     return Uint32Array.from({ length: this.count }, (_, cell) => this.#plan.memory.u32[entry + cell * 4 + 3]);
   }
 
-  /** The cell of every live row, by the id at its position; of removed ids 0. */
-  *cellsOf(ids: number): Generator<Progress, Uint32Array> {
-    const cells = new Uint32Array(ids);
+  /** Where the code of every live row is, by the id at its position; of removed ids 0. */
+  *placesOf(ids: number): Generator<Progress, RowPlaces> {
+    const places = { cells: new Uint32Array(ids), slots: new Uint32Array(ids) };
     const clock = new StepClock();
     for (let cell = 0; cell < this.count; cell++) {
-      this.#mark(cell, cells);
+      this.#mark(cell, places);
       if (clock.isDue()) yield { phase: 'tune', done: 0, total: this.count };
     }
-    return cells;
+    return places;
   }
 
-  /** Writes a cell's number at the ids of its rows. */
-  #mark(cell: number, cells: Uint32Array): void {
+  /**
+   * What the code in a slot says of the rotated query in the plan, `g` from the centre of its cell: the estimate, and by how
+   * much epsilon = 1 puts the lower bound under it.
+   */
+  codeOf(slot: number, g: number): { estimate: number; width: number } {
+    const plan = this.#plan;
+    const { f32, u8 } = plan.memory;
+    const { dims } = this;
+    const block = plan.ptr('blocks') + Math.floor(slot / SLOTS) * this.blockBytes;
+    const rotated = plan.ptr('rotated') >>> 2;
+    const at = slot % SLOTS;
+    const byte = block + (at & 7) * 2 + ((at >> 3) & 1);
+    const shift = at < 16 ? 0 : 4;
+    let sum = 0;
+    for (let j = 0; j < dims; j++) {
+      const bit = (u8[byte + (j >> 2) * 16] >> (shift + (j & 3))) & 1;
+      sum += bit ? f32[rotated + j] / 2 : -f32[rotated + j] / 2;
+    }
+    // Factors are rows of 32 words: what to add, and by what to multiply.
+    const add = ((block + this.codeBytes) >>> 2) + at;
+    const mul = f32[add + SLOTS];
+    return { estimate: f32[add] + g + mul * sum, width: -0.3 * mul * Math.sqrt(g) };
+  }
+
+  /** Writes a cell's number and slots at the ids of its rows. */
+  #mark(cell: number, { cells, slots }: RowPlaces): void {
     const plan = this.#plan;
     const { codeBytes, blockBytes } = this;
     const { u32 } = plan.memory;
@@ -611,7 +642,11 @@ export class Cells {
     const used = u32[entry + 1];
     let row = (plan.ptr('blocks') + u32[entry] * blockBytes + codeBytes) / 4 + 64;
     for (let slot = 0; slot < used; slot++) {
-      if (u32[row] !== NO_ROW) cells[u32[labels + u32[row]]] = cell;
+      if (u32[row] !== NO_ROW) {
+        const id = u32[labels + u32[row]];
+        cells[id] = cell;
+        slots[id] = u32[entry] * SLOTS + slot;
+      }
       row += slot % SLOTS === SLOTS - 1 ? blockBytes / 4 - SLOTS + 1 : 1;
     }
   }
@@ -622,7 +657,7 @@ export class Cells {
     epsilon: number,
   ): { cell: number; cellRank: number; estimate: number; lowerBound: number } {
     const plan = this.#plan;
-    const { f32, u32, u8 } = plan.memory;
+    const { f32, u32 } = plan.memory;
     const dims = this.dims;
     let cell = 0;
     let found = -1;
@@ -644,21 +679,11 @@ export class Cells {
     const g = distanceTo(cell);
     let cellRank = 0;
     for (let i = 0; i < this.count; i++) if (distanceTo(i) < g) cellRank++;
-    // Of the slot's place in its block: factors are rows of 32 words, the row numbers the last.
-    const block =
-      Math.floor((found * 4 - plan.ptr('blocks')) / this.blockBytes) * this.blockBytes + plan.ptr('blocks');
-    const slot = found - ((block + this.codeBytes) >>> 2) - 64;
-    const byte = block + (slot & 7) * 2 + ((slot >> 3) & 1);
-    let sum = 0;
-    for (let j = 0; j < dims; j++) {
-      const nibble = (u8[byte + (j >> 2) * 16] >> (slot < 16 ? 0 : 4)) & 15;
-      sum += (nibble >> (j & 3)) & 1 ? f32[rotated + j] / 2 : -f32[rotated + j] / 2;
-    }
-    const add = f32[found - 64];
-    const mul = f32[found - 32];
-    const estimate = add + g + mul * sum;
-    const margin = epsilon < Infinity ? 0.3 * epsilon * Math.sqrt(g) : 0;
-    const lowerBound = epsilon < Infinity ? estimate + mul * margin : -Infinity;
+    const bytes = found * 4 - plan.ptr('blocks');
+    const block = Math.floor(bytes / this.blockBytes);
+    const slot = (bytes - block * this.blockBytes - this.codeBytes) / 4 - 2 * SLOTS;
+    const { estimate, width } = this.codeOf(block * SLOTS + slot, g);
+    const lowerBound = epsilon < Infinity ? estimate - epsilon * width : -Infinity;
     return { cell, cellRank, estimate, lowerBound };
   }
 

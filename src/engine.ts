@@ -1,4 +1,4 @@
-import { Cells, type CellsState } from './cells.js';
+import { Cells, type CellsState, type RowPlaces } from './cells.js';
 import type { GrowingMemory } from './kernels.js';
 import { isOutOfMemory, type RegionEntry } from './memory.js';
 import type { CappedBatch, Metric, Neighbors } from './neighbors.js';
@@ -8,7 +8,7 @@ import { RandomGenerator } from './random.js';
 import { Rows, type Storage } from './rows.js';
 import { alone, type Job, type Share } from './share.js';
 import { Space } from './space.js';
-import { type Counters, keepFor, runOneByOne, type Settings, type Tunable } from './tuning.js';
+import { type Approach, type Counters, keepFor, runOneByOne, type Settings, type Tunable } from './tuning.js';
 import { Undo } from './undo.js';
 
 /** Rows that centres are trained on: a cell's worth of this many, within bounds. */
@@ -30,6 +30,8 @@ const BATCH = 256;
  * 93 -> 43 ms; 120 over 5 MB: 13 -> 15 ms.)
  */
 const EXACT_BYTES = 2 ** 19;
+/** Words of what one search did. */
+const COUNTERS = 6;
 const FEW_EXACT_BYTES = 2 ** 24;
 const MOST_STRETCHES = 256;
 /**
@@ -883,7 +885,7 @@ export class Engine implements Tunable {
     try {
       given = plan.reserve('sample queries', count * dimensions * 4);
       ids = plan.reserve('sample ids', items * k * 8);
-      counters = plan.reserve('sample counters', items * 20);
+      counters = plan.reserve('sample counters', items * COUNTERS * 4);
     } catch (error) {
       release();
       if (!isOutOfMemory(error)) throw error;
@@ -921,9 +923,9 @@ export class Engine implements Tunable {
           k,
         ),
         counters: queries.map((_, i) => {
-          const at = (counters >>> 2) + i * stretches * 5;
-          const [cells, codes, survivors, refined, ranked] = u32.subarray(at, at + 5);
-          return { cells, codes, survivors, refined, ranked };
+          const at = (counters >>> 2) + i * stretches * COUNTERS;
+          const [cells, codes, survivors, refined, ranked] = u32.subarray(at, at + COUNTERS);
+          return { cells, codes, survivors, refined, ranked, limit: f32[at + COUNTERS - 1] };
         }),
       };
     } finally {
@@ -950,9 +952,10 @@ export class Engine implements Tunable {
     u32.copyWithin(place, results, results + found);
     u32.fill(0xffffffff, place + found, place + k);
     u32.copyWithin((scores >>> 2) + i * k, results + this.#places, results + this.#places + found);
-    const done = this.counters();
-    const { cells, codes, survivors, refined, ranked } = done;
-    u32.set([cells, codes, survivors, refined, ranked], (counters >>> 2) + i * 5);
+    const { cells, codes, survivors, refined, ranked, limit } = this.counters();
+    const own = (counters >>> 2) + i * COUNTERS;
+    u32.set([cells, codes, survivors, refined, ranked], own);
+    this.plan.memory.f32[own + COUNTERS - 1] = limit;
   }
 
   /** Runs many searches with the same settings. Returns nothing: neighbors, distances and counts are written. */
@@ -1120,6 +1123,7 @@ export class Engine implements Tunable {
       survivors: plan.get('SurvivorCount'),
       refined: plan.get('RowsRefined'),
       ranked: plan.get('RowsRanked'),
+      limit: plan.memory.f32[plan.word('Worst')],
     };
   }
 
@@ -1130,8 +1134,8 @@ export class Engine implements Tunable {
   }
 
   /** The cell of every id. */
-  cellsOfRows(): Generator<Progress, Uint32Array> {
-    return this.#cells.cellsOf(this.rows.idCount);
+  placesOfRows(): Generator<Progress, RowPlaces> {
+    return this.#cells.placesOf(this.rows.idCount);
   }
 
   /** All cells, those nearest to a query first. */
@@ -1151,6 +1155,21 @@ export class Engine implements Tunable {
     const cells = this.cellOrder(query);
     const at = this.plan.ptr('candidateKeys') >>> 2;
     return { cells, squared: this.plan.memory.f32.slice(at, at + cells.length) };
+  }
+
+  /** How a search for a query comes by rows at these places: by the cells in its order, and by what their codes say. */
+  approach(query: Float32Array, cells: Uint32Array, slots: Uint32Array): Approach {
+    const { cells: order, squared } = this.cellDistances(query);
+    const place = new Uint32Array(this.cells);
+    for (let rank = 0; rank < order.length; rank++) place[order[rank]] = rank;
+    const ranks = cells.map((cell) => place[cell]);
+    const codes = Array.from(slots, (slot, i) => this.#cells.codeOf(slot, squared[ranks[i]]));
+    return {
+      order,
+      ranks,
+      estimates: Float64Array.from(codes, ({ estimate }) => estimate),
+      widths: Float64Array.from(codes, ({ width }) => width),
+    };
   }
 
   /** Squared distance in the engine's space that a distance from a query stands for. */

@@ -195,8 +195,9 @@ export class Passing {
       version: engine.version,
       distancesBetween: (from, to) => engine.distancesBetween(from, to),
       isRemoved: (id) => engine.isRemoved(id) || !this.passes(id),
-      cellsOfRows: () => engine.cellsOfRows(),
-      cellOrder: (query) => engine.cellOrder(query),
+      cellSizes: () => engine.cellSizes(),
+      placesOfRows: () => engine.placesOfRows(),
+      approach: (query, cells, slots) => engine.approach(query, cells, slots),
       counters: () => engine.counters(),
       runEach: (queries, k, how, step) => runOneByOne(view, queries, k, how, step),
     };

@@ -31,7 +31,7 @@ export interface Reachable {
   read(found: number, into: Neighbors, at: number): void;
   vector(id: number): Float32Array;
   ids(): Uint32Array;
-  cellsOfRows(): Generator<Progress, Uint32Array>;
+  placesOfRows(): Generator<Progress, { cells: Uint32Array }>;
   cellDistances(query: Float32Array): { cells: Uint32Array; squared: Float32Array };
   squaredOf(distance: number, query: Float32Array): number;
   /** Squared distance of a query and a row in the engine's space. */
@@ -84,7 +84,7 @@ export function* measureReach(
   const rows = new Set<number>();
   while (rows.size < Math.min(QUERIES, size)) rows.add(random.integer(size));
   const ids = engine.ids();
-  const cellOf = yield* engine.cellsOfRows();
+  const { cells: cellOf } = yield* engine.placesOfRows();
   const place = new Uint32Array(cells);
   const found = { ids: new Uint32Array(most + 1), distances: new Float32Array(most + 1) };
   const exact = size * engine.stride * rows.size <= EXACT_WORK;

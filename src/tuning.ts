@@ -1,3 +1,4 @@
+import type { RowPlaces } from './cells.js';
 import type { Neighbors } from './neighbors.js';
 import { finish, type Progress, StepClock, under } from './progress.js';
 
@@ -88,10 +89,11 @@ export interface Tunable {
   readonly version: number;
   /** Squared distances between rows, by id: from × to. */
   distancesBetween(from: readonly number[], to: readonly number[]): Float32Array;
-  /** The cell of every id. */
-  cellsOfRows(): Generator<Progress, Uint32Array>;
-  /** All cells, those nearest to a query first. */
-  cellOrder(query: Float32Array): Uint32Array;
+  /** Rows in each cell. */
+  cellSizes(): Uint32Array;
+  placesOfRows(): Generator<Progress, RowPlaces>;
+  /** How a search for a query comes by the rows at these places, one for one. */
+  approach(query: Float32Array, cells: Uint32Array, slots: Uint32Array): Approach;
   /** What the last search did. */
   counters(): Counters;
   /**
@@ -104,6 +106,17 @@ export interface Tunable {
     settings: Settings | null,
     step: () => Progress,
   ): Generator<Progress, { ids: Uint32Array; counters: Counters[] }>;
+}
+
+/** How a search comes by some rows. */
+export interface Approach {
+  /** All cells, those nearest to the query first. */
+  order: Uint32Array;
+  /** Of each row the place of its cell in that order, from 0. */
+  ranks: Uint32Array;
+  /** What its code says of its squared distance, and by how much epsilon = 1 puts the lower bound under that. */
+  estimates: Float64Array;
+  widths: Float64Array;
 }
 
 /** `runEach` by `run`, on this thread. */
@@ -134,19 +147,25 @@ export interface Counters {
   survivors: number;
   refined: number;
   ranked: number;
+  /** What a lower bound had to be under at the end of the scan; of no meaning after exact searches. */
+  limit: number;
 }
 
 const TARGETS: readonly number[] = [0.9, 0.95, 0.99];
-const EPSILONS: readonly number[] = [1.4, 1.8, 2.2, 2.7, 3.3];
+const EPSILONS: readonly number[] = [1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.45, 2.7, 3, 3.3, 3.6];
 /** The same for shells, of which few are left out: what they miss the bound must not. */
-const SHELL_EPSILONS: readonly number[] = [2, 2.3, 2.6, 2.9, 3.3];
+const SHELL_EPSILONS: readonly number[] = [2, 2.15, 2.3, 2.45, 2.6, 2.75, 2.9, 3.1, 3.3];
+/** Two bounds that are tried differ by this at least. */
+const APART = 0.35;
 /** Added to epsilon, at most, for more neighbors than were tuned. */
 const WIDER = 0.6;
 /** Added to the largest of them where even all cells do not suffice. */
 const WIDEST = 1;
 /** First step by which a setting that is met with room to spare is narrowed, and how many are tried. */
 const EPSILON_STEP = 0.4;
-const MOST_TRIES = 4;
+const MOST_TRIES = 3;
+/** Where probes were too few, at least so many times as many are tried. */
+const LEAST_STEP = 1.05;
 /**
  * A bound this wide loses no neighbor that is worth a word of most data: it stands for the truth where an exact scan is
  * dear, and CHECKED queries, scanned exactly as well, agree. (They do not where an inner product's rows differ much in
@@ -168,8 +187,6 @@ const CONFIDENCE = 1.645;
 const TRIAL_WEIGHT = 3;
 /** Recall that a second stage may cost. */
 const SECOND_STAGE_LOSS = 0.005;
-/** Queries that the wide pass sees at least; it sees half of them, since what it predicts is then measured on all. */
-const GRID_SAMPLE = 120;
 /** Rows that a first look at the data asks for their neighbors. */
 const LOOK = 50;
 /** Random rows that stand for cells before there are any. */
@@ -233,12 +250,25 @@ interface Known {
   isTooNarrow?: boolean;
 }
 
+/** How searches for a sample come by its true neighbors, queries × k. */
+interface Approaches extends Omit<Approach, 'order'> {
+  /** Codes in the first cells, on average: of none, of one, … */
+  codes: Float64Array;
+}
+
 /** What a sample's queries did with some settings. */
 interface Measured {
   recalls: Float64Array;
   hits: Uint8Array;
-  counters: ReturnType<Tunable['counters']>;
+  /** Of each query. */
+  limits: Float64Array;
+  /** On average. */
+  counters: Work;
 }
+
+type Work = Omit<Counters, 'limit'>;
+
+interface Run extends Settings, Measured {}
 
 /** A target recall → probes, epsilon, patience. */
 export class Tuner {
@@ -329,7 +359,7 @@ export class Tuner {
     this.#planned = Math.max(1, wanted * (PASSES + targets.length * TRIES));
     const sample = yield* this.#draw(k, wanted, queries);
     const size = sample.queries.length;
-    const grid = yield* this.#grid(firstOf(sample, Math.max(GRID_SAMPLE, size >> 1)));
+    const grid = yield* this.#grid(sample);
     const settings: TunedSetting[] = [];
     for (const target of targets) settings.push(yield* this.#settle(sample, grid, target));
     if (size > 0) {
@@ -341,7 +371,7 @@ export class Tuner {
       );
     }
     const probes = ladder(engine.cells);
-    const table = probes.map((p) => grid.epsilons.map((_, e) => (size ? mean(grid.recalls(p, e)) : 1)));
+    const table = probes.map((p) => grid.epsilons.map((e) => (size ? mean(grid.recalls(p, e)) : 1)));
     const report: TuningReport = {
       k,
       sample: size,
@@ -400,7 +430,7 @@ export class Tuner {
       const limit = query[neighbor.indexOf(Math.min(...neighbor))];
       return query.reduce((rank, distance) => rank + (distance < limit ? 1 : 0), 0);
     });
-    return mostOf(ranks) > HOPELESS * STAND_INS;
+    return most(ranks, 0.95) > HOPELESS * STAND_INS;
   }
 
   /**
@@ -411,7 +441,7 @@ export class Tuner {
     const k = Math.min(DEFAULT_K, engine.size - 1);
     if (k < 1) return { structureless: false, share: 0, ranked: 0 };
     const sample = yield* this.#draw(k, LOOK);
-    const probes = mostOf(yield* this.#ranks(sample));
+    const probes = most((yield* this.#approach(sample)).ranks, 0.95);
     const { counters } = yield* this.#measure(sample, { probes, epsilon: 2.2, patience: 0 });
     const share = probes / engine.cells;
     return { structureless: share > STRUCTURELESS, share, ranked: counters.ranked };
@@ -439,8 +469,8 @@ export class Tuner {
     const sample = yield* this.#draw(DEFAULT_K, 60);
     const grid = yield* this.#grid(sample);
     let least = Number.POSITIVE_INFINITY;
-    grid.epsilons.forEach((epsilon, e) => {
-      const probes = grid.probesFor(recall, e);
+    grid.epsilons.forEach((epsilon) => {
+      const probes = grid.probesFor(recall, epsilon);
       if (probes > 0)
         least = Math.min(least, grid.cost({ probes, epsilon, patience: 0 }, engine, TRIAL_WEIGHT));
     });
@@ -535,40 +565,53 @@ export class Tuner {
     return taken;
   }
 
-  /** For every true neighbor the place of its cell in the query's order. */
-  *#ranks(sample: Sample): Generator<Progress, Uint32Array> {
+  /** How searches for a sample come by its true neighbors. */
+  *#approach(sample: Sample): Generator<Progress, Approaches> {
     const engine = this.#engine;
-    const { k } = sample;
-    const ranks = new Uint32Array(sample.truth.length);
-    if (engine.cells === 1) return ranks;
+    const { k, truth } = sample;
     const done = { phase: 'tune', done: this.#done, total: this.#planned } as const;
-    const cellOf = yield* under(done, engine.cellsOfRows());
-    const place = new Uint32Array(engine.cells);
+    const places = yield* under(done, engine.placesOfRows());
+    const approaches: Approaches = {
+      ranks: new Uint32Array(truth.length),
+      estimates: new Float64Array(truth.length),
+      widths: new Float64Array(truth.length),
+      codes: new Float64Array(engine.cells + 1),
+    };
+    const sizes = engine.cellSizes();
     const clock = new StepClock();
     for (const [i, query] of sample.queries.entries()) {
-      const truth = sample.truth.subarray(i * k, (i + 1) * k);
-      ranksOf(engine.cellOrder(query), truth, cellOf, place, ranks.subarray(i * k));
+      const ids = truth.subarray(i * k, (i + 1) * k).map((id) => (id === NO_ROW ? 0 : id));
+      const cells = ids.map((id) => places.cells[id]);
+      const slots = ids.map((id) => places.slots[id]);
+      const { order, ranks, estimates, widths } = engine.approach(query, cells, slots);
+      approaches.ranks.set(ranks, i * k);
+      approaches.estimates.set(estimates, i * k);
+      approaches.widths.set(widths, i * k);
+      addCodes(order, sizes, sample.queries.length, approaches.codes);
       const step = this.#step();
       if (clock.isDue()) yield step;
     }
-    return ranks;
+    return approaches;
   }
 
-  /** The wide pass: recall of each query for every (probes, epsilon). */
+  /**
+   * What predicts the recall of any probes and epsilon. A search's limit does not depend on epsilon and hardly on the last of
+   * its probes, so that two runs, of a narrow and of a wide bound, tell the limits, and by them which bound lets each true
+   * neighbor's code pass. (To run five bounds over nearly all cells, as before, took a fifth of a build.)
+   */
   *#grid(sample: Sample): Generator<Progress, Grid> {
-    const ranks = yield* this.#ranks(sample);
-    const sorted = ranks.slice().sort();
-    let probes = sorted.length ? sorted[Math.floor(0.9995 * (sorted.length - 1))] + 1 : 1;
-    if (this.#engine.isShelled) probes = this.#engine.cells; // few, and each holds some neighbors
-    const epsilons = this.#engine.isShelled ? SHELL_EPSILONS : EPSILONS;
-    const bins = new Uint8Array(ranks.length).fill(epsilons.length);
-    const work: ReturnType<Tunable['counters']>[] = [];
-    for (const [e, epsilon] of epsilons.entries()) {
-      const { hits, counters } = yield* this.#measure(sample, { probes, epsilon, patience: 0 });
-      for (let j = 0; j < bins.length; j++) if (hits[j] && bins[j] > e) bins[j] = e;
-      work.push(counters);
+    const approaches = yield* this.#approach(sample);
+    const { cells, isShelled } = this.#engine;
+    // Shells are few, and each holds some neighbors.
+    const probes = isShelled ? cells : most(approaches.ranks, 0.97);
+    const epsilons = isShelled ? SHELL_EPSILONS : EPSILONS;
+    const runs: Run[] = [];
+    for (const epsilon of [epsilons[Math.floor(epsilons.length / 3)], epsilons[epsilons.length - 1]]) {
+      const settings = { probes, epsilon, patience: 0 };
+      runs.push({ ...settings, ...(yield* this.#measure(sample, settings)) });
     }
-    return new Grid(sample, ranks, bins, work, epsilons, probes);
+    const grid = new Grid(sample, approaches, runs, epsilons);
+    return grid;
   }
 
   /** The cheapest setting that reaches a target on the sample. */
@@ -579,12 +622,15 @@ export class Tuner {
     const best = { ...untuned(engine), target, recall: 1, atLeast: 1, met: size === 0, cost: Infinity };
     if (size === 0) return { ...best, met: true };
     const predictions: Settings[] = [];
-    grid.epsilons.forEach((epsilon, e) => {
-      const probes = grid.probesFor(target, e);
+    grid.epsilons.forEach((epsilon) => {
+      const probes = grid.probesFor(target, epsilon);
       if (probes > 0) predictions.push({ probes, epsilon, patience: 0 });
     });
     const cost = (settings: Settings): number => grid.cost(settings, engine);
     predictions.sort((a, b) => cost(a) - cost(b));
+    const [cheapest] = predictions;
+    const other = predictions.find(({ epsilon }) => Math.abs(epsilon - cheapest.epsilon) >= APART);
+    const starts = other ? [cheapest, other] : predictions.slice(0, 1);
     let found: TunedSetting | undefined;
     const tryIt = function* (settings: Settings): Generator<Progress, TunedSetting> {
       const { recalls, counters } = yield* tuner.#measure(sample, settings, target);
@@ -601,18 +647,22 @@ export class Tuner {
       return measured;
     };
     const bases: TunedSetting[] = [];
-    for (const prediction of predictions.slice(0, 2)) {
-      // Prediction and truth differ a little, since the limit falls with what has been seen: step until it is met. (To aim
-      // by how much the last try fell short saves a few tries and overshoots: words at .95 lost a fifth of its speed.)
+    for (const prediction of starts) {
+      // Prediction and truth differ a little: what the last try lacked is asked for on top.
+      const { epsilon } = prediction;
       let { probes } = prediction;
-      for (let step = 0; step < 5; step++) {
-        const tried = yield* tryIt({ ...prediction, probes });
+      for (let step = 0; step < 4; step++) {
+        const settings = { probes, epsilon, patience: 0 };
+        const tried = yield* tryIt(settings);
         if (tried.met) {
           bases.push(tried);
           break;
         }
-        const next = Math.min(engine.cells, Math.ceil(probes * 1.15));
-        if (next === probes) break;
+        const { recalls } = yield* tuner.#measure(sample, settings);
+        const lack = mean(grid.recalls(probes, epsilon, recalls.length)) - mean(recalls);
+        const aimed = grid.probesFor(target + Math.max(0, lack), epsilon);
+        const next = Math.min(engine.cells, Math.max(aimed, Math.ceil(probes * LEAST_STEP)));
+        if (aimed === 0 || next === probes) break;
         probes = next;
       }
     }
@@ -626,28 +676,47 @@ export class Tuner {
       wider += WIDEST / 2;
       if (wider <= WIDEST) continue;
       // Perhaps the second stage drops them: its order is rough, and many neighbors lie close together.
-      for (const { epsilon, probes } of engine.isRefined ? predictions.slice(0, 2) : [])
+      for (const { epsilon, probes } of engine.isRefined ? starts : [])
         for (const keep of [3 * sample.k + 17, mostKept(sample.k)])
           if (!found) yield* tryIt({ probes, epsilon, patience: 0, keep });
       if (!found) return widest;
     }
     // Patience spends cells where a query is still finding something, and saves them elsewhere: the more the narrower the
     // bound, so that the dearer of two settings may become the cheaper one.
+    let enough: TunedSetting | undefined;
+    let tooFew: TunedSetting | undefined;
     for (const base of bases.length > 0 ? bases : [found as unknown as TunedSetting]) {
       if (base.probes < 24 || engine.cells <= base.probes) continue;
       const probes = Math.min(engine.cells, 2 * base.probes);
-      for (const share of [0.3, 0.5]) {
-        const patience = Math.ceil(base.probes * share);
-        if ((yield* tryIt({ probes, epsilon: base.epsilon, patience })).met) break;
+      let before: TunedSetting | undefined;
+      for (const share of [0.3, 0.5, 0.7]) {
+        const tried = yield* tryIt({
+          probes,
+          epsilon: base.epsilon,
+          patience: Math.ceil(base.probes * share),
+        });
+        if (tried.met && !(enough && enough.cost < tried.cost)) [enough, tooFew] = [tried, before];
+        if (tried.met || tried.cost > (found as unknown as TunedSetting).cost) break;
+        before = tried;
       }
     }
-    // Then narrower, by halving steps, for as long as it is met.
+    // Then less of that, between what was enough and what was not.
+    for (let tries = 0; enough && tries < MOST_TRIES; tries++) {
+      const { probes, epsilon, patience: high } = enough as TunedSetting;
+      const low: number = tooFew?.patience ?? Math.floor(high / 2);
+      if (high - low <= 1 + high / 20) break;
+      const share = tooFew ? (target - tooFew.atLeast) / (enough.atLeast - tooFew.atLeast) : 0.5;
+      const patience = Math.round(low + (high - low) * Math.min(0.8, Math.max(0.2, share)));
+      const tried = yield* tryIt({ probes, epsilon, patience });
+      if (tried.met) enough = tried;
+      else tooFew = tried;
+    }
+    // Without patience less of the rest, by halving steps, for as long as it is met.
     for (let step = 1, tries = 0; step > 0.2 && tries < MOST_TRIES; tries++) {
       const best = found as unknown as TunedSetting;
-      if (best.atLeast < target + 0.001) break;
-      const narrower = { probes: best.probes, epsilon: best.epsilon, patience: best.patience };
-      if (best.patience > 4) narrower.patience = Math.floor(best.patience * (1 - 0.3 * step));
-      else if (best.probes > 3) narrower.probes = Math.floor(best.probes * (1 - 0.2 * step));
+      if (best.patience > 0 || best.atLeast < target + 0.001) break;
+      const narrower = { probes: best.probes, epsilon: best.epsilon, patience: 0 };
+      if (best.probes > 3) narrower.probes = Math.floor(best.probes * (1 - 0.2 * step));
       else narrower.epsilon = Math.max(0, Math.round((best.epsilon - EPSILON_STEP * step) * 100) / 100);
       yield* tryIt(narrower);
       if (found === best) step /= 2;
@@ -686,7 +755,8 @@ export class Tuner {
     const size = sample.queries.length;
     const recalls = new Float64Array(size);
     const hits = new Uint8Array(size * k);
-    const total = { cells: 0, codes: 0, survivors: 0, refined: 0, ranked: 0 };
+    const limits = new Float64Array(size);
+    const total: Work = { cells: 0, codes: 0, survivors: 0, refined: 0, ranked: 0 };
     const width = own ? k + 1 : k;
     const half = Math.min(size, (size >> 1) + 1);
     for (const [first, end] of [
@@ -697,17 +767,18 @@ export class Tuner {
       const { ids, counters } = yield* engine.runEach(queries, width, settings, () => this.#step());
       for (let i = first; i < end; i++) {
         const did = counters[i - first];
-        for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += did[key] / size;
+        for (const key of Object.keys(total) as (keyof Work)[]) total[key] += did[key] / size;
+        limits[i] = did.limit;
         const found = ids.subarray((i - first) * width, (i - first + 1) * width);
         recalls[i] = mark(sample, i, found, hits);
       }
       // A setting that has failed by half of the sample need not see the rest.
       const seen = half - 1;
       if (end === half && seen > 30 && mean(recalls.subarray(0, seen)) < target) {
-        return { recalls: recalls.subarray(0, seen), hits, counters: total };
+        return { recalls: recalls.subarray(0, seen), hits, limits, counters: total };
       }
     }
-    return { recalls, hits, counters: total };
+    return { recalls, hits, limits, counters: total };
   }
 
   #measureExact(sample: Sample): Float64Array {
@@ -720,44 +791,51 @@ export class Tuner {
   }
 }
 
-/** What the wide pass told. */
+/** Predicts searches of a sample. */
 class Grid {
   #sample: Sample;
-  #ranks: Uint32Array;
-  #bins: Uint8Array;
-  #work: ReturnType<Tunable['counters']>[];
-  /** The bounds that it tried. */
+  #approaches: Approaches;
+  #runs: readonly Run[];
+  /** The epsilon from which on each true neighbor's code passes. */
+  #needed: Float64Array;
+  /** Searches order cells by codes of the centres: so many times as many reach what the nearest ones would. */
+  #stretch = 1;
+  /** The bounds to choose from. */
   readonly epsilons: readonly number[];
-  /** Cells that the wide pass visited. */
+  /** Cells that hold nearly all true neighbors. */
   readonly probes: number;
 
-  constructor(
-    sample: Sample,
-    ranks: Uint32Array,
-    bins: Uint8Array,
-    work: ReturnType<Tunable['counters']>[],
-    epsilons: readonly number[],
-    probes: number,
-  ) {
+  /** Runs: of the narrowest bound first. */
+  constructor(sample: Sample, approaches: Approaches, runs: readonly Run[], epsilons: readonly number[]) {
     this.#sample = sample;
-    this.#ranks = ranks;
-    this.#bins = bins;
-    this.#work = work;
+    this.#approaches = approaches;
+    this.#runs = runs;
     this.epsilons = epsilons;
-    this.probes = probes;
+    this.probes = Math.max(most(approaches.ranks, 0.9995), runs[0].probes);
+    const { k } = sample;
+    const { estimates, widths } = approaches;
+    const { limits } = runs[runs.length - 1];
+    this.#needed = estimates.map((estimate, j) => {
+      const above = estimate - limits[Math.floor(j / k)];
+      return above <= 0 ? 0 : above / widths[j];
+    });
+    const wide = runs[runs.length - 1];
+    const reached = mean(wide.recalls);
+    this.#stretch = wide.probes / fewest(this.probes, (p) => mean(this.recalls(p, wide.epsilon)) >= reached);
   }
 
-  /** Predicted recall of each query: neighbors in the first `probes` cells whose codes pass epsilons[e]. */
-  recalls(probes: number, e: number): Float64Array {
-    const { k, truth, queries } = this.#sample;
-    const recalls = new Float64Array(queries.length);
-    for (let i = 0; i < queries.length; i++) {
+  /** Predicted recall of the first queries: neighbors in the first `probes` cells whose codes pass. */
+  recalls(probes: number, epsilon: number, queries: number = this.#sample.queries.length): Float64Array {
+    const { k, truth } = this.#sample;
+    const { ranks } = this.#approaches;
+    const recalls = new Float64Array(queries);
+    for (let i = 0; i < queries; i++) {
       let hits = 0;
       let all = 0;
       for (let j = i * k; j < (i + 1) * k; j++) {
         if (truth[j] === NO_ROW) continue;
         all++;
-        if (this.#ranks[j] < probes && this.#bins[j] <= e) hits++;
+        if (ranks[j] * this.#stretch < probes && this.#needed[j] <= epsilon) hits++;
       }
       recalls[i] = all ? hits / all : 1;
     }
@@ -765,23 +843,27 @@ class Grid {
   }
 
   /** The fewest probes that are predicted to reach a target with confidence; 0 if none do. */
-  probesFor(target: number, e: number): number {
-    let high = this.probes;
-    if (lowerBound(this.recalls(high, e)) < target) return 0;
-    let low = 1;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (lowerBound(this.recalls(middle, e)) >= target) high = middle;
-      else low = middle + 1;
-    }
-    return low;
+  probesFor(target: number, epsilon: number): number {
+    const reaches = (probes: number): boolean => lowerBound(this.recalls(probes, epsilon)) >= target;
+    return reaches(this.probes) ? fewest(this.probes, reaches) : 0;
   }
 
-  /** Modeled cost of settings: codes in proportion to the probes, rows as in the wide pass. */
-  cost(settings: Settings, engine: Tunable, weight = 1): number {
-    const work = this.#work[this.epsilons.indexOf(settings.epsilon)];
-    const share = settings.probes / this.probes;
-    return costOf({ ...work, cells: settings.probes, codes: work.codes * share * weight }, engine);
+  /** Modeled cost of settings: codes by the probes, rows between those of the two runs, by epsilon. */
+  cost({ probes, epsilon }: Settings, engine: Tunable, weight = 1): number {
+    const [narrow, wide] = this.#runs;
+    const share = (epsilon - narrow.epsilon) / (wide.epsilon - narrow.epsilon);
+    const between = (key: 'survivors' | 'refined' | 'ranked'): number =>
+      (1 + narrow.counters[key]) ** (1 - share) * (1 + wide.counters[key]) ** share - 1;
+    return costOf(
+      {
+        cells: probes,
+        codes: this.#approaches.codes[probes] * weight,
+        survivors: between('survivors'),
+        refined: between('refined'),
+        ranked: between('ranked'),
+      },
+      engine,
+    );
   }
 }
 
@@ -789,7 +871,7 @@ class Grid {
  * Microseconds of a query by what it did, fitted on one machine (AMD EPYC, Node 20): a code costs a constant and a little
  * for each dimension; a row costs its bytes, and more where the rows exceed the caches.
  */
-function costOf(work: ReturnType<Tunable['counters']>, engine: Tunable): number {
+function costOf(work: Work, engine: Tunable): number {
   const dims = engine.dims / 1000;
   const rowBytes = engine.stride * 4;
   const far = engine.size * rowBytes > 1 << 24 ? 0.06 : 0;
@@ -805,35 +887,29 @@ function costOf(work: ReturnType<Tunable['counters']>, engine: Tunable): number 
   );
 }
 
-/** The first queries of a sample. */
-function firstOf(sample: Sample, count: number): Sample {
-  if (count >= sample.queries.length) return sample;
-  const queries = sample.queries.slice(0, count);
-  return {
-    ...sample,
-    queries,
-    measured: new Map(),
-    truth: sample.truth.subarray(0, queries.length * sample.k),
-  };
+/** The least number from 1 to `most` that is enough, if `most` is. */
+function fewest(most: number, isEnough: (count: number) => boolean): number {
+  let [low, high] = [1, most];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (isEnough(middle)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
-// Loops, as functions of their own: where they stand in a generator, all of it is compiled anew for them.
-
-/** The places of rows' cells in an order of cells; `place` is scratch, one word a cell. */
-function ranksOf(
-  order: Uint32Array,
-  rows: Uint32Array,
-  cellOf: Uint32Array,
-  place: Uint32Array,
-  into: Uint32Array,
-): void {
-  for (let rank = 0; rank < order.length; rank++) place[order[rank]] = rank;
-  for (let j = 0; j < rows.length; j++) into[j] = rows[j] === NO_ROW ? 0 : place[cellOf[rows[j]]];
+/** Adds a query's share to the mean number of codes in the first cells of its order. */
+function addCodes(order: Uint32Array, sizes: Uint32Array, queries: number, codes: Float64Array): void {
+  let sum = 0;
+  for (let rank = 0; rank < order.length; rank++) {
+    sum += sizes[order[rank]] / queries;
+    codes[rank + 1] += sum;
+  }
 }
 
-/** Cells that must be probed for a recall of 0.95, from the places of the true neighbors' cells. */
-function mostOf(ranks: Uint32Array): number {
-  return ranks.slice().sort()[Math.floor(0.95 * (ranks.length - 1))] + 1;
+/** Cells that must be probed for a share of the true neighbors, from the places of their cells. */
+function most(ranks: Uint32Array, share: number): number {
+  return ranks.length ? ranks.slice().sort()[Math.floor(share * (ranks.length - 1))] + 1 : 1;
 }
 
 function sampleSize(rows: number): number {

@@ -129,7 +129,7 @@ describe.each(METRICS)('an engine by %s', (metric) => {
       append(engine, vectors);
       build(engine, cells);
       append(engine, later);
-      const cellOf = finish(engine.cellsOfRows());
+      const { cells: cellOf } = finish(engine.placesOfRows());
       expect(cellOf.length).toBe(ROWS + 200);
       for (const probes of [1, 2, 5]) {
         for (let i = 0; i < 10; i++) {
@@ -180,7 +180,7 @@ describe.each(METRICS)('an engine by %s', (metric) => {
       }
     }
     expect(seen.every((times) => times === 1)).toBe(true);
-    const cellOf = finish(engine.cellsOfRows());
+    const { cells: cellOf } = finish(engine.placesOfRows());
     let nearest = 0;
     // By inner product a row as a query is not where the row is stored: it has no extension.
     if (metric === 'inner-product') return;

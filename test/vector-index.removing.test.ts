@@ -171,11 +171,13 @@ describe('remove', () => {
     const query = rowAt(queries, 0, dimensions);
     const { codesScanned } = index.explain(query, { probes: index.cells, epsilon: 3 });
     expect(codesScanned).toBeLessThanOrEqual(index.size / 0.75);
-    for (const recall of [0.9, 0.99]) {
-      const after = index.evaluate(queries, { recall }).recall;
-      expect(after).toBeGreaterThanOrEqual(fresh.evaluate(queries, { recall }).recall - 0.02);
-      expect(after).toBeGreaterThanOrEqual(recall - 0.02);
-    }
+    for (const recall of [0.9, 0.99])
+      expect(index.evaluate(queries, { recall }).recall).toBeGreaterThanOrEqual(recall - 0.02);
+    // What was tuned for a recall differs from index to index; as many of the cells and one bound do not.
+    const found = (of: VectorIndex, share: number): number =>
+      of.evaluate(queries, { probes: Math.ceil(of.cells * share), epsilon: 3 }).recall;
+    for (const share of [0.1, 0.3, 1])
+      expect(found(index, share)).toBeGreaterThanOrEqual(found(fresh, share) - 0.02);
     // Truth from before: rows that are gone do not count against it.
     const truth = new Uint32Array(queries.length / dimensions);
     truth.fill(removed[0]);
