@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Metric } from '../src/neighbors.js';
 import type { Progress } from '../src/progress.js';
 import type { Storage } from '../src/rows.js';
@@ -75,6 +75,23 @@ describe('fromAsync', () => {
     // Phases follow each other; none comes back.
     const order = reports.map(({ phase }) => phases.indexOf(phase));
     expect(order).toEqual([...order].sort((a, b) => a - b));
+  });
+
+  it('ends a step by the clock, however many parts there are: steps cost more than small parts', async () => {
+    const steps = async (count: number): Promise<number> => {
+      let steps = 0;
+      const onProgress = (): void => void steps++;
+      const vectors = clumpedRows(count, dimensions, 60, 0.4, 7);
+      const clock = vi.spyOn(performance, 'now').mockReturnValue(1); // no part takes any time
+      try {
+        await VectorIndex.fromAsync(vectors, { dimensions, cells: 60, sliceMs: 0, onProgress });
+      } finally {
+        clock.mockRestore();
+      }
+      return steps;
+    };
+    const [some, many] = [await steps(3000), await steps(12_000)];
+    expect(many).toBeLessThan(1.3 * some);
   });
 
   it('lets a timer run every few milliseconds', async () => {

@@ -4,7 +4,8 @@ import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { VectorIndex as Index } from '../src/index.js';
-import type { Progress } from '../src/progress.js';
+import { BuildTeam } from '../src/parallel.js';
+import { finish, type Progress } from '../src/progress.js';
 import type { WorkerPool as Pool, PoolOptions } from '../src/workers/index.js';
 import { METRICS } from './answers.js';
 import { clumpedRows, normals, rowAt } from './data.js';
@@ -487,6 +488,27 @@ describe.each([true, false])('a pool (over one memory: %s)', (shared) => {
     await expect(pool.add(many)).rejects.toMatchObject({ code: 'ERR_OUT_OF_MEMORY' });
     expectSame(await pool.search(query), before);
     expect(pool.size).toBe(600);
+  });
+});
+
+describe('a team', () => {
+  it('begins a job before the thread that leads does what it has to do alone, and takes parts after that', () => {
+    const did: string[] = [];
+    const team = new BuildTeam(1, ({ total }) => did.push(`told of ${total}`));
+    const place = { memory: new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }) };
+    const step: Progress = { phase: 'encode', done: 0, total: 6 };
+    const part = (first: number, end: number): Progress => {
+      did.push(`part from ${first} to ${end}`);
+      return step;
+    };
+    function* before(): Generator<Progress> {
+      did.push('before');
+      yield step;
+    }
+    finish(
+      team.share(place, { kind: 'encode', starts: 0, sizes: 0, loose: 0, places: 0 }, 6, part, before()),
+    );
+    expect(did).toEqual(['told of 6', 'before', 'part from 0 to 4', 'part from 4 to 6']);
   });
 });
 
