@@ -196,37 +196,38 @@ describe('build, search and exact', () => {
     expect(parse(text)).toEqual(lines(exact(4), 4));
   });
 
-  it('read queries in pages: a file larger than the memory that is taken', () => {
-    // 400 MB of zeros, which take no room on most disks.
+  describe('a file larger than the memory that is taken', () => {
     const [rows, dimensions] = [100_000, 1000];
-    const header = readFileSync(path.join(numpy, 'f4.npy')).subarray(0, 128).toString('latin1');
-    const shape = `(${rows}, ${dimensions}), }`;
-    const head = header.replace(/\(9, 5\), \} */, (old) => shape.padEnd(old.length));
-    writeFileSync(path.join(folder, 'large.npy'), Buffer.from(head, 'latin1'));
-    truncateSync(path.join(folder, 'large.npy'), 128 + 4 * rows * dimensions);
-    const few = `${'0,'.repeat(dimensions - 1)}0\n${'1,'.repeat(dimensions - 1)}1\n`;
-    writeFileSync(path.join(folder, 'few.csv'), few);
-    output('build few.csv -o few.orthant -q');
-    const told = `data:text/javascript,process.on('exit',()=>console.error(process.resourceUsage().maxRSS))`;
-    const args = [
-      '--import',
-      told,
-      main,
-      'search',
-      'few.orthant',
-      'large.npy',
-      '-k',
-      '1',
-      '-q',
-      '-o',
-      'large.ivecs',
-    ];
-    const { status, stderr } = spawnSync(process.execPath, args, { cwd: folder, encoding: 'utf8' });
-    expect([status, Number(stderr) < 300_000]).toEqual([0, true]);
-    const found = readFileSync(path.join(folder, 'large.ivecs'));
-    expect(found.length).toBe(8 * rows);
-    expect(found.readInt32LE(8 * rows - 4)).toBe(0);
-    rmSync(path.join(folder, 'large.npy'));
+    beforeAll(() => {
+      // 400 MB of zeros, which take no room on most disks.
+      const header = readFileSync(path.join(numpy, 'f4.npy')).subarray(0, 128).toString('latin1');
+      const shape = `(${rows}, ${dimensions}), }`;
+      const head = header.replace(/\(9, 5\), \} */, (old) => shape.padEnd(old.length));
+      writeFileSync(path.join(folder, 'large.npy'), Buffer.from(head, 'latin1'));
+      truncateSync(path.join(folder, 'large.npy'), 128 + 4 * rows * dimensions);
+      const few = `${'0,'.repeat(dimensions - 1)}0\n${'1,'.repeat(dimensions - 1)}1\n`;
+      writeFileSync(path.join(folder, 'few.csv'), few);
+      output('build few.csv -o few.orthant -q');
+    });
+    afterAll(() => rmSync(path.join(folder, 'large.npy')));
+
+    it.each([
+      ['search few.orthant large.npy -k 1 -o large.ivecs', 8],
+      ['join large.npy few.orthant -k 1 -o large.ivecs --threads 2', 8],
+      ['join large.npy few.csv -k 1 -o large.ivecs --exact --threads 1', 8],
+      ['convert large.npy large.u8bin', dimensions],
+    ])('is read in pages: %s', (command, rowBytes) => {
+      const told = `data:text/javascript,process.on('exit',()=>console.error(process.resourceUsage().maxRSS))`;
+      const args = ['--import', told, main, ...command.split(' '), '-q'];
+      const { status, stderr } = spawnSync(process.execPath, args, { cwd: folder, encoding: 'utf8' });
+      expect([status, Number(stderr) < 300_000]).toEqual([0, true]);
+      const out = path.join(folder, rowBytes === 8 ? 'large.ivecs' : 'large.u8bin');
+      const found = readFileSync(out);
+      // The nearest of zeros are zeros, in the first row.
+      expect(found.length).toBe(rowBytes * rows + (rowBytes === 8 ? 0 : 8));
+      expect(found.readInt32LE(found.length - 4)).toBe(0);
+      rmSync(out);
+    });
   });
 
   it('take rows of a file in pages', async () => {
