@@ -336,6 +336,76 @@ describe('joins', () => {
   });
 });
 
+describe('a long call', () => {
+  const vectors = draw(300, 70);
+  const options = { dimensions: DIMENSIONS, segmentRows: 100 };
+  /** Longer than workers hold what nobody reads. */
+  const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 4 * GONE_MS));
+
+  it('keeps to the generation that it began with, as long as it takes', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, options);
+    const worker = await startWorker(name);
+    const many = draw(60, 71);
+    const source = async function* (): AsyncGenerator<Float32Array> {
+      for (let i = 0; i < 60; i += 10) {
+        if (i === 20) await cluster.publish(draw(300, 72), options);
+        if (i >= 20 && i <= 40) await pause();
+        yield many.subarray(i * DIMENSIONS, (i + 10) * DIMENSIONS);
+      }
+    };
+    const found = await all(cluster.join(source(), { k: 5, exact: true, deadlineMs: 5000 }));
+    const truth = exactSearchBatch(vectors, many, { dimensions: DIMENSIONS, k: 5 });
+    expect(found.flatMap(({ ids }) => ids)).toEqual([...truth.ids]);
+    expect(worker.status.segments.length).toBe(6);
+    // Once nobody reads it, it goes.
+    const readers = `{orthant-${name}}:readers`;
+    await redis.zadd(readers, 0, (await redis.zrange(readers, '0', '-1'))[0]);
+    await until('the old generation is gone', () => worker.status.segments.length === 3);
+  });
+
+  it('ends with a word about the newer generation where there is no room for both', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, options);
+    const [{ bytes }] = (await cluster.status()).segments;
+    await startWorker(name, { memoryBytes: 3.5 * bytes });
+    const source = async function* (): AsyncGenerator<Float32Array> {
+      for (let i = 0; i < 6; i++) {
+        if (i === 5) {
+          await cluster.publish(draw(300, 73), options);
+          await served(cluster);
+        }
+        yield draw(10, 74 + i);
+      }
+    };
+    await expect(all(cluster.join(source(), { k: 5, deadlineMs: 2000 }))).rejects.toThrow(
+      /got none from segment .* \(workers gave generation \S+ up for a newer one\)/,
+    );
+  });
+
+  it('makes the graph of the rows that it began with, though some are sealed and removed meanwhile', async () => {
+    const { cluster, name } = await connect();
+    await cluster.publish(vectors, options);
+    const worker = await startWorker(name);
+    await cluster.append(draw(60, 80));
+    const [pages, rows]: [AsyncGenerator<ClusterPage>, number[]] = [
+      cluster.neighborGraph({ k: 3, exact: true, block: 10, deadlineMs: 5000 }),
+      [],
+    ];
+    for await (const page of pages) {
+      if (rows.length === 0) {
+        const open = worker.status.segments.length;
+        await cluster.append(draw(60, 81)); // seals what was open
+        await cluster.remove([355]);
+        await pause();
+        await until('the open segment is forgotten', () => worker.status.segments.length === open);
+      }
+      rows.push(...page.rows);
+    }
+    expect(rows).toEqual(Array.from({ length: 360 }, (_, i) => i).filter((id) => id !== 355));
+  });
+});
+
 describe('answers', () => {
   const vectors = draw(400, 25);
   const options = { dimensions: DIMENSIONS, segmentRows: 100 };

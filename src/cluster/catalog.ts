@@ -107,6 +107,7 @@ export class Catalog {
     for (let piece = 0; piece * TOMBSTONE_BITS < rows; piece++)
       await this.#redis.unlink(this.#names.tombstones(generation, piece));
     await this.#redis.unlink(this.#names.key('versions', generation));
+    await this.#redis.zrem(this.#names.key('readers'), generation);
     await this.#redis.srem(this.#names.key('generations'), generation);
   }
 }

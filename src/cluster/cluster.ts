@@ -133,6 +133,10 @@ export class Cluster {
   /**
    * The k nearest neighbors of each of many rows, or all within a radius, page by page in the order of the rows.
    *
+   * However long it takes, ids are those of the generation that was shown when it began; rows that are appended to that or
+   * removed from it meanwhile are seen by pages that are asked for later. Where workers' memory has no room for both, a newer
+   * generation ends it with an error.
+   *
    * @param rows rows × dimensions floats at once or in pages, so that more than fits in memory can be joined.
    */
   async *join(
@@ -148,7 +152,10 @@ export class Cluster {
     yield* this.#joins.blocks(blocks, question, options, { view, total: 0 });
   }
 
-  /** The k nearest others of every row of the cluster, page by page in the order of ids. */
+  /**
+   * The k nearest others of every row of the cluster, page by page in the order of ids: of the rows that are there when it
+   * begins, with what happens meanwhile as in `join`.
+   */
   async *neighborGraph(options: ClusterSearchOptions): AsyncGenerator<ClusterPage> {
     this.#alive();
     const { question } = checkSearch(options);

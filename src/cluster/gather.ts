@@ -5,7 +5,7 @@ import { type ClusterSearchOptions, deadlineOf, type Question } from './calls.js
 import type { View } from './catalog.js';
 import { ClusterError } from './error.js';
 import { type Asked, JOB, KEEP_MS, type RowsJob, type SearchJob } from './jobs.js';
-import { allSegments, type OpenSegment, type Segment } from './manifest.js';
+import { allSegments, type Head, type OpenSegment, readHead, type Segment } from './manifest.js';
 import {
   dropLostQueues,
   dropQueue,
@@ -161,7 +161,7 @@ export class Gather {
     void this.#redis.unlink(request).catch(() => {});
     if (left.size > 0) {
       await checkRedis(this.#redis, 2000);
-      if (!options.partial) throw await this.late([...left.keys()], ms);
+      if (!options.partial) throw await this.#late([...left.keys()], ms, head);
     }
     return { lists: mergeLists(found, queries, k), missing: [...left.keys()] };
   }
@@ -177,7 +177,7 @@ export class Gather {
     const ms = deadlineOf(options);
     const deadline = Date.now() + ms;
     const left = new Map([[digest, rows]]);
-    let head: Buffer | null = null;
+    let written: Buffer | null = null;
     await this.#pursue({
       left,
       deadline,
@@ -185,13 +185,13 @@ export class Gather {
       prepare: () => {},
       job: () => ({ name: 'rows', data: { ...data, segment: digest, deadline } }),
       take: (bytes) => {
-        head = bytes;
+        written = bytes;
         left.clear();
       },
     });
-    if (head) return head;
+    if (written) return written;
     await checkRedis(this.#redis, 2000);
-    throw await this.late([digest], ms);
+    throw await this.#late([digest], ms, data.head);
   }
 
   /** Asks until every segment has answered, or the deadline has passed. */
@@ -316,8 +316,11 @@ export class Gather {
   }
 
   /** What is said of segments that did not answer, with the reasons of those who refused them. */
-  async late(segments: string[], ms: number): Promise<ClusterError> {
+  async #late(segments: string[], ms: number, { generation }: Head): Promise<ClusterError> {
     const reasons: string[] = [];
+    const shown = await this.#redis.get(this.#names.head);
+    if (shown !== null && readHead(shown).generation !== generation)
+      reasons.push(`workers gave generation ${generation} up for a newer one`);
     for (const { id, refused } of await readWorkers(this.#redis, this.#names))
       for (const [digest, reason] of Object.entries(refused))
         if (segments.includes(digest)) reasons.push(`worker ${id}: ${reason}`);

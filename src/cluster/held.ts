@@ -147,13 +147,17 @@ export class HeldSegment {
     return ids;
   }
 
-  /** The vectors of up to `count` live rows from local id `from` on; `next` is where to go on, null at the end. */
-  vectors(from: number, count: number): { ids: Float64Array; vectors: Float32Array; next: number | null } {
+  /** The vectors of up to `count` live rows from local id `from` to before `to`; `next` is where to go on, null at the end. */
+  vectors(
+    from: number,
+    to: number,
+    count: number,
+  ): { ids: Float64Array; vectors: Float32Array; next: number | null } {
     const { dimensions } = this.index;
     const ids: number[] = [];
     const vectors = new Float32Array(count * dimensions);
     let id = from;
-    for (; id < this.rows && ids.length < count; id++) {
+    for (; id < to && ids.length < count; id++) {
       if (!this.index.has(id)) continue;
       vectors.set(this.index.vector(id), ids.length * dimensions);
       ids.push(this.base + id);
@@ -161,7 +165,7 @@ export class HeldSegment {
     return {
       ids: Float64Array.from(ids),
       vectors: vectors.subarray(0, ids.length * dimensions),
-      next: id < this.rows ? id : null,
+      next: id < to ? id : null,
     };
   }
 

@@ -28,7 +28,9 @@ export interface SearchJob extends AnyJob {
 /** For a worker: write the next rows of a segment as a request, and answer with the first bytes of it. */
 export interface RowsJob extends AnyJob {
   segment: string;
+  /** Local ids, `to` excluded. */
   from: number;
+  to: number;
   count: number;
   k: number;
   recall: number;

@@ -18,6 +18,8 @@ import { readRequestHead, writeRequest } from './wire.js';
 const IN_FLIGHT = 4;
 /** How old what a long call sees may be; segments that are not shown any more are held for longer. */
 const VIEW_MS = 1000;
+/** How long after it last said so a call counts as one that reads its generation. */
+const READER_MS = 10_000;
 
 /** Calls of many blocks: a few of them are under way at a time, and pages come in the order of the blocks. */
 export class Joins {
@@ -43,11 +45,9 @@ export class Joins {
     options: ClusterSearchOptions,
     { view, total }: { view: View; total: number },
   ): AsyncGenerator<ClusterPage> {
-    let seen = { at: Date.now(), view: Promise.resolve(view) };
+    const reading = new Reading(this.#redis, this.#names, this.#catalog, view);
+    const { dimensions } = view.manifest;
     const ask = async ({ rows, queries }: Block): Promise<ClusterPage> => {
-      if (Date.now() - seen.at > VIEW_MS) seen = { at: Date.now(), view: this.#catalog.view() };
-      const view = await seen.view;
-      const { dimensions } = view.manifest;
       const request = this.#names.key('request', randomUUID());
       const bytes = writeRequest({ ...question, dimensions, queries, ids: new Float64Array(0), next: null });
       // Not waited for: it goes the way of the jobs, ahead of them.
@@ -55,41 +55,88 @@ export class Joins {
         this.#redis.set(request, bytes, 'PX', keepMs(options)).catch(() => {});
       };
       const asked = { request, queries: rows.length, prepare };
-      const { lists, missing } = await this.#gather.ask(view, asked, question, options);
+      const { lists, missing } = await this.#gather.ask(await reading.view(), asked, question, options);
       return { rows, ...lists, missing };
     };
-    yield* inOrder(blocks, ask, options, total);
+    try {
+      yield* inOrder(blocks, ask, options, total);
+    } finally {
+      reading.end();
+    }
   }
 
-  /** As `blocks`, for the cluster's own rows, which workers read: they never come here. */
+  /** As `blocks`, for the cluster's own rows of this moment, which workers read: they never come here. */
   async *ownRows(question: Question, options: ClusterSearchOptions): AsyncGenerator<ClusterPage> {
     const { block } = checkSearch(options);
     const view = await this.#catalog.view();
-    const rows = this.#rowRequests(view, question, options, block);
+    const reading = new Reading(this.#redis, this.#names, this.#catalog, view);
+    const end = rowsOf(view.manifest);
+    const rows = this.#rowRequests(reading, end, question, { ...options, block });
     const ask = async ({ request, ids }: { request: string; ids: Float64Array }): Promise<ClusterPage> => {
       const asked = { request, queries: ids.length, prepare: () => {} };
-      const { lists, missing } = await this.#gather.ask(view, asked, question, options);
+      const { lists, missing } = await this.#gather.ask(await reading.view(), asked, question, options);
       return { rows: ids, ...lists, missing };
     };
-    yield* inOrder(rows, ask, options, rowsOf(view.manifest));
+    try {
+      yield* inOrder(rows, ask, options, end);
+    } finally {
+      reading.end();
+    }
   }
 
+  /** Requests for the rows before global id `end`: ids stay what they are as the open segment is sealed. */
   async *#rowRequests(
-    { manifest, head }: View,
+    reading: Reading,
+    end: number,
     question: Question,
-    options: ClusterSearchOptions,
-    block: number,
+    options: ClusterSearchOptions & { block: number },
   ): AsyncGenerator<{ request: string; ids: Float64Array }> {
-    for (const segment of allSegments(manifest)) {
-      for (let from: number | null = 0; from !== null; ) {
-        const request = this.#names.key('request', randomUUID());
-        const job = { ...question, head, request, from, count: block };
-        const bytes = await this.#gather.rows(segment, job, options);
-        const { ids, next } = readRequestHead(bytes);
-        if (ids.length > 0) yield { request, ids };
-        from = next;
-      }
+    for (let at = 0; at < end; ) {
+      const { manifest, head } = await reading.view();
+      const segment = allSegments(manifest).find(({ base, rows }) => at < base + rows)!;
+      const { base } = segment;
+      const to = Math.min(segment.rows, end - base);
+      const request = this.#names.key('request', randomUUID());
+      const job = { ...question, head, request, from: at - base, to, count: options.block };
+      const { ids, next } = readRequestHead(await this.#gather.rows(segment, job, options));
+      if (ids.length > 0) yield { request, ids };
+      at = base + (next ?? to);
     }
+  }
+}
+
+/**
+ * What a long call sees: the generation that it began with, since ids mean nothing in another, and in that the changes until
+ * lately. While it goes on, workers are told that this generation is read, though another may be shown by then.
+ */
+class Reading {
+  readonly #catalog: Catalog;
+  readonly #generation: string;
+  readonly #renewal: NodeJS.Timeout;
+  #seen: { at: number; view: Promise<View> };
+
+  constructor(redis: Redis, names: Names, catalog: Catalog, view: View) {
+    this.#catalog = catalog;
+    this.#generation = view.head.generation;
+    this.#seen = { at: Date.now(), view: Promise.resolve(view) };
+    this.#renewal = setInterval(() => {
+      redis.zadd(names.key('readers'), Date.now() + READER_MS, this.#generation).catch(() => {});
+    }, VIEW_MS).unref();
+  }
+
+  view(): Promise<View> {
+    if (Date.now() - this.#seen.at > VIEW_MS)
+      this.#seen = { at: Date.now(), view: this.#look(this.#seen.view) };
+    return this.#seen.view;
+  }
+
+  async #look(before: Promise<View>): Promise<View> {
+    const now = await this.#catalog.view();
+    return now.head.generation === this.#generation ? now : before;
+  }
+
+  end(): void {
+    clearInterval(this.#renewal);
   }
 }
 

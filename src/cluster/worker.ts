@@ -230,11 +230,14 @@ export class ClusterWorker extends EventEmitter {
     const head = this.#head;
     const all = manifest ? allSegments(manifest) : [];
     const wanted = new Set(all.map(({ digest }) => digest));
-    for (const digest of this.#held.keys()) {
+    for (const [digest, { segment }] of this.#held) {
       if (wanted.has(digest)) this.#unwanted.delete(digest);
       else if (!this.#unwanted.has(digest)) this.#unwanted.set(digest, Date.now());
-      // Searches that began before the change still ask for it.
-      else if (Date.now() - this.#unwanted.get(digest)! > 2 * this.#goneAfterMs) await this.#drop(digest);
+      // Searches that began before the change still ask for it, and long calls for all of their generation.
+      else if (Date.now() - this.#unwanted.get(digest)! > 2 * this.#goneAfterMs) {
+        if (segment.generation === head?.generation || !(await this.#isRead(segment.generation)))
+          await this.#drop(digest);
+      }
     }
 
     // Those that it has first, then those with the fewest holders.
@@ -290,6 +293,12 @@ export class ClusterWorker extends EventEmitter {
     if (!(await this.#askHolders(CLAIM, segment.digest, this.#copies + 1))) return;
     await this.#take(segment, { manifest, head }, segment.bytes);
     this.#isHurried = true; // to say so, and to take the next
+  }
+
+  /** Whether a long call still reads a generation that is not shown any more. */
+  async #isRead(generation: string): Promise<boolean> {
+    const until = await this.#redis.zscore(this.#names.key('readers'), generation);
+    return until !== null && Number(until) > Date.now();
   }
 
   /** Whether `bytes` more fit, if need be without segments that nobody asks for any more, or others serve. */
@@ -450,13 +459,13 @@ export class ClusterWorker extends EventEmitter {
 
   /** Writes rows where the next job reads them. */
   async #rows(job: RowsJob): Promise<Uint8Array> {
-    const { request, segment, head, deadline, from, count, kind, k, recall, radius, exact } = job;
+    const { request, segment, head, deadline, from, to, count, kind, k, recall, radius, exact } = job;
     const written = await this.#inTurn(async () => {
       const held = this.#held.get(segment)?.segment;
       if (!held) return null;
       await this.#refresh(held, head);
       const { dimensions } = held.index;
-      const { ids, vectors, next } = held.vectors(from, count);
+      const { ids, vectors, next } = held.vectors(from, to, count);
       const bytes = writeRequest({ kind, dimensions, k, recall, radius, exact, queries: vectors, ids, next });
       return { bytes, headBytes: requestHeadBytes(ids.length) };
     });
