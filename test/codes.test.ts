@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { exactHamming, exactHammingBatch, signCode, unaryCode } from '../src/codes.js';
 import type { Neighbors } from '../src/neighbors.js';
-import { expectSameNeighbors } from './answers.js';
+import { expectSameNeighbors, thrownBy } from './answers.js';
 import { expectSameBits, uniform } from './arena.js';
 import { detached, expectQueryOf, rankPlainly } from './lookups.js';
 import * as reference from './reference.js';
@@ -182,5 +182,46 @@ describe('signCode', () => {
     expect(() => signCode(new Float64Array(3) as unknown as Float32Array, { dimensions: 3 })).toThrow(
       TypeError,
     );
+  });
+});
+
+describe('refusals of codes', () => {
+  const code = Uint8Array.of(1, 2);
+  it.each([
+    [
+      'a part of a row',
+      () => unaryCode(new Uint8Array(5), 3, { dimensions: 2 }),
+      'RangeError ERR_LENGTH values: ',
+    ],
+    [
+      'a query of no bytes',
+      () => exactHamming(code, new Uint8Array(0), { k: 1 }),
+      'RangeError ERR_LENGTH query: ',
+    ],
+    [
+      'a query that is too long',
+      () => exactHamming(code, new Uint8Array(8193), { k: 1 }),
+      'RangeError ERR_LENGTH query: ',
+    ],
+    [
+      'a part of a code',
+      () => exactHamming(new Uint8Array(3), code, { k: 1 }),
+      'RangeError ERR_LENGTH codes: ',
+    ],
+    ['no options', () => exactHamming(code, code, undefined as never), 'TypeError ERR_ARGUMENT_TYPE k: '],
+    [
+      'a number as options',
+      () => exactHamming(code, code, 3 as never),
+      'TypeError ERR_ARGUMENT_TYPE options: ',
+    ],
+    ['no bits', () => exactHammingBatch(code, code, { k: 1 } as never), 'TypeError ERR_ARGUMENT_TYPE bits: '],
+    [
+      'a number for a batch',
+      () => exactHammingBatch(code, code, 3 as never),
+      'TypeError ERR_ARGUMENT_TYPE options: ',
+    ],
+  ])('name the argument and have their code: %s', (_, call, text) => {
+    const { name, code, message } = thrownBy(call);
+    expect(`${name} ${code} ${message}`.slice(0, text.length)).toBe(text);
   });
 });

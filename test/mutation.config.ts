@@ -9,7 +9,7 @@ const TESTS: Record<string, readonly string[]> = {
   'engine-explain': ['vector-index.explain'],
   'engine-joins': ['vector-index.joins'],
   'engine-options': ['vector-index.door'],
-  'engine-search': ['vector-index.door', 'vector-index', 'vector-index.radius', 'vector-index.filters'],
+  'engine-search': ['engine-search', 'vector-index.door', 'vector-index', 'vector-index.radius'],
   'engine-snapshot': ['snapshot', 'snapshot.hostile'],
   filter: ['tables.filters'],
   'hyperplane-lsh': ['hyperplane-lsh', 'hyperplane-lsh.joins', 'snapshot'],
