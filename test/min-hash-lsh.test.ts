@@ -4,6 +4,7 @@ import { MinHashLsh, type MinHashLshOptions } from '../src/min-hash-lsh.js';
 import { candidateProbability } from '../src/probability.js';
 import { RandomGenerator } from '../src/random.js';
 import { shingles } from '../src/sets.js';
+import { thrownBy } from './answers.js';
 import { expectSameBits, uniform } from './arena.js';
 import { detached, expectPlainAnswers, expectQueryOf } from './lookups.js';
 import * as reference from './reference.js';
@@ -353,5 +354,39 @@ describe('shingles', () => {
     expect(() => shingles(7 as unknown as string, 3)).toThrow('text: expected a string, got 7');
     expect(() => shingles('a', 0)).toThrow(/n: expected an integer from 1 to 1024, got 0/);
     expect(() => shingles('a', 1025)).toThrow(RangeError);
+  });
+});
+
+describe('a snapshot of a MinHashLsh with removed sets', () => {
+  it.each([[[]], [[0]], [[5]], [[19]], [[0, 1, 7, 8, 9, 19]], [[2, 4, 6]]])(
+    'without %j has the others as they were',
+    (gone) => {
+      const next = uniform(4);
+      const sets = Array.from({ length: 20 }, (_, i) =>
+        Uint32Array.from({ length: i % 4 }, () => Math.floor(next() * 40)),
+      );
+      const lsh = new MinHashLsh({ bands: 4, rows: 1, seed: 1 });
+      lsh.add(sets);
+      lsh.remove(gone);
+      const again = MinHashLsh.load(lsh.save());
+      expect(again.size).toBe(20 - gone.length);
+      for (const set of sets) {
+        expect(again.search(set, { k: 20 })).toEqual(lsh.search(set, { k: 20 }));
+        expect(again.candidates(set)).toEqual(lsh.candidates(set));
+      }
+      expect(again.save()).toEqual(lsh.save());
+    },
+  );
+
+  it('names the set that was wrong, where there are many', () => {
+    const lsh = new MinHashLsh({ bands: 4, rows: 1, seed: 1 });
+    const wrong = [Uint32Array.of(1), new Float32Array(2)] as never;
+    const refusal = { name: 'TypeError', code: 'ERR_ARGUMENT_TYPE' };
+    expect(thrownBy(() => lsh.add(wrong))).toMatchObject(refusal);
+    expect(thrownBy(() => lsh.add(wrong)).message).toMatch(
+      /^sets\[1\]: expected a Uint32Array, got Float32Array of 2/,
+    );
+    expect(thrownBy(() => lsh.add(new Uint32Array(3) as never))).toMatchObject(refusal);
+    expect(thrownBy(() => lsh.signature([1] as never)).message).toMatch(/^set: expected a Uint32Array/);
   });
 });
