@@ -354,3 +354,40 @@ describe('BitSamplingLsh refuses', () => {
     expect(lsh.size).toBe(320);
   });
 });
+
+describe('removed codes', () => {
+  it('are in no snapshot', () => {
+    const next = uniform(5);
+    const codes = Uint8Array.from({ length: 9 * 8 }, () => 1 + next() * 255);
+    const lsh = new BitSamplingLsh({ bits: 64, sampledBits: 8, tables: 2, seed: 1 });
+    lsh.add(codes);
+    const whole = Buffer.from(lsh.save());
+    lsh.remove([0, 4, 8]);
+    const bytes = Buffer.from(lsh.save());
+    for (let id = 0; id < 9; id++) {
+      const code = Buffer.from(codes.subarray(8 * id, 8 * id + 8));
+      expect(whole.includes(code)).toBe(true);
+      expect(bytes.includes(code)).toBe(id % 4 !== 0);
+    }
+    const again = BitSamplingLsh.load(bytes);
+    expect(Buffer.compare(Buffer.from(again.save()), bytes)).toBe(0);
+    for (let id = 0; id < 9; id++) expect(again.has(id)).toBe(id % 4 !== 0);
+  });
+});
+
+describe('thousands of candidates', () => {
+  it('are ranked like all codes', () => {
+    const next = uniform(6);
+    const codes = Uint8Array.from({ length: 9000 * 4 }, () => next() * 256);
+    const lsh = new BitSamplingLsh({ bits: 32, sampledBits: 1, tables: 12, seed: 1 });
+    lsh.add(codes);
+    for (let q = 0; q < 3; q++) {
+      const query = codes.slice(4 * q, 4 * q + 4);
+      expect(lsh.candidates(query).length).toBeGreaterThan(8000);
+      const found = lsh.search(query, { k: 5 });
+      const truth = exactHamming(codes, query, { k: 5 });
+      expect([...found.distances]).toEqual([...truth.distances]);
+      expect([...found.ids]).toEqual([...truth.ids]);
+    }
+  });
+});
