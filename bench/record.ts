@@ -1,6 +1,6 @@
 /** What every benchmark needs beside its figures: where they come from, how they are summed up and printed. */
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { EngineKernelResult } from './engine-kernels.js';
@@ -37,6 +37,15 @@ function commit(): string {
 export function cpuMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
+}
+
+/**
+ * The same of this thread alone, without those on which V8 compiles and collects: what a caller waits for where cores are
+ * free. Only Linux tells; elsewhere it is that of the process.
+ */
+export function threadCpuMs(): number {
+  const file = '/proc/thread-self/schedstat';
+  return existsSync(file) ? Number(readFileSync(file, 'utf8').split(' ')[0]) / 1e6 : cpuMs();
 }
 
 export function median(values: number[]): number {

@@ -44,7 +44,13 @@ interface SearchResult extends Provenance {
   k: number;
   queries: number;
   contestants: {
-    ready: { name: string; version: string; buildSeconds: number; built?: string };
+    ready: {
+      name: string;
+      version: string;
+      buildSeconds: number;
+      buildSecondsOfAll?: number;
+      built?: string;
+    };
     curve: { recall: number; qps: number }[];
     qps: (number | null)[];
   }[];
@@ -263,9 +269,15 @@ function searchSection(result: SearchResult): string {
     markdown([[`queries per second at recall@${k}`, ...TARGETS, 'build'], ...rows]),
     '',
     `${figureOf(queries)} queries that are no rows of the index. One thread, CPU time. In brackets the recall where it is not`,
-    `that of the column. ${memory.join(', ')}.`,
+    `that of the column. ${memory.join(', ')}.${ofAllThreads(own.ready)}`,
     `${[source(result), ...elsewhere].join('; ')}.`,
   ].join('\n');
+}
+
+/** What a build costs with the threads on which V8 compiles. */
+function ofAllThreads({ name, buildSecondsOfAll }: SearchResult['contestants'][number]['ready']): string {
+  if (buildSecondsOfAll === undefined) return '';
+  return ` The build of ${name} is in a fresh process; with V8's compiler on other threads it takes ${figure(buildSecondsOfAll)} s.`;
 }
 
 /** Where a contestant does not reach a recall: its most accurate point. */
