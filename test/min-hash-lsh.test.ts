@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { MinHashLsh, type MinHashLshOptions } from '../src/min-hash-lsh.js';
 import { candidateProbability } from '../src/probability.js';
 import { RandomGenerator } from '../src/random.js';
-import { shingles } from '../src/sets.js';
+import { distinct, shingles } from '../src/sets.js';
 import { thrownBy } from './answers.js';
 import { expectSameBits, uniform } from './arena.js';
 import { detached, expectPlainAnswers, expectQueryOf } from './lookups.js';
@@ -388,5 +388,23 @@ describe('a snapshot of a MinHashLsh with removed sets', () => {
     );
     expect(thrownBy(() => lsh.add(new Uint32Array(3) as never))).toMatchObject(refusal);
     expect(thrownBy(() => lsh.signature([1] as never)).message).toMatch(/^set: expected a Uint32Array/);
+  });
+});
+
+describe('distinct', () => {
+  it('gives each element once, ascending, and the set itself where it stands so', () => {
+    for (const set of [[], [7], [0, 1, 2 ** 32 - 1]].map((elements) => Uint32Array.from(elements)))
+      expect(distinct(set)).toBe(set);
+    for (const elements of [
+      [3, 3],
+      [1, 1, 2],
+      [1, 2, 2],
+      [2, 1],
+      [5, 5, 0, 9, 0],
+    ]) {
+      const set = Uint32Array.from(elements);
+      expect([...distinct(set)]).toEqual([...new Set(elements)].sort((a, b) => a - b));
+      expect([...set]).toEqual(elements);
+    }
   });
 });
