@@ -21,7 +21,7 @@ function fileSystem(): FileSystem {
   const { process } = globalThis as { process?: { getBuiltinModule?: (name: string) => unknown } };
   const files = process?.getBuiltinModule?.('node:fs') as FileSystem | undefined;
   if (files) return files;
-  throw failure('ERR_ARGUMENT_TYPE', 'file: expected to run in Node, got another environment');
+  throw failure('ERR_ARGUMENT_TYPE', 'file: expected to run in Node 20.16 or later, got another environment');
 }
 
 /** Refuses what cannot be rows of a file. */
