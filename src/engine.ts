@@ -20,6 +20,8 @@ const MOST_SAMPLE = 100_000;
 const DRAWN_IDS = 16_384;
 /** Rows that the mean is taken over. */
 const MEAN_ROWS = 4000;
+/** Words of what one search did. */
+const COUNTERS = 6;
 /** Survivors that wait for the next stage at most. */
 const SURVIVORS = 1024;
 /** Queries that cross into WebAssembly together. */
@@ -30,8 +32,6 @@ const BATCH = 256;
  * 93 -> 43 ms; 120 over 5 MB: 13 -> 15 ms.)
  */
 const EXACT_BYTES = 2 ** 19;
-/** Words of what one search did. */
-const COUNTERS = 6;
 const FEW_EXACT_BYTES = 2 ** 24;
 const MOST_STRETCHES = 256;
 /**
@@ -1133,7 +1133,7 @@ export class Engine implements Tunable {
     return this.plan.memory.u32.slice(at, at + this.plan.get('CellsProbed'));
   }
 
-  /** The cell of every id. */
+  /** Where the code of every row is, by its id. */
   placesOfRows(): Generator<Progress, RowPlaces> {
     return this.#cells.placesOf(this.rows.idCount);
   }

@@ -259,7 +259,6 @@ interface Approaches extends Omit<Approach, 'order'> {
 /** What a sample's queries did with some settings. */
 interface Measured {
   recalls: Float64Array;
-  hits: Uint8Array;
   /** Of each query. */
   limits: Float64Array;
   /** On average. */
@@ -610,8 +609,7 @@ export class Tuner {
       const settings = { probes, epsilon, patience: 0 };
       runs.push({ ...settings, ...(yield* this.#measure(sample, settings)) });
     }
-    const grid = new Grid(sample, approaches, runs, epsilons);
-    return grid;
+    return new Grid(sample, approaches, runs, epsilons);
   }
 
   /** The cheapest setting that reaches a target on the sample. */
@@ -754,7 +752,6 @@ export class Tuner {
     const { k, own } = sample;
     const size = sample.queries.length;
     const recalls = new Float64Array(size);
-    const hits = new Uint8Array(size * k);
     const limits = new Float64Array(size);
     const total: Work = { cells: 0, codes: 0, survivors: 0, refined: 0, ranked: 0 };
     const width = own ? k + 1 : k;
@@ -770,15 +767,15 @@ export class Tuner {
         for (const key of Object.keys(total) as (keyof Work)[]) total[key] += did[key] / size;
         limits[i] = did.limit;
         const found = ids.subarray((i - first) * width, (i - first + 1) * width);
-        recalls[i] = mark(sample, i, found, hits);
+        recalls[i] = recallOf(sample, i, found);
       }
       // A setting that has failed by half of the sample need not see the rest.
       const seen = half - 1;
       if (end === half && seen > 30 && mean(recalls.subarray(0, seen)) < target) {
-        return { recalls: recalls.subarray(0, seen), hits, limits, counters: total };
+        return { recalls: recalls.subarray(0, seen), limits, counters: total };
       }
     }
-    return { recalls, hits, limits, counters: total };
+    return { recalls, limits, counters: total };
   }
 
   #measureExact(sample: Sample): Float64Array {
@@ -786,7 +783,7 @@ export class Tuner {
     return Float64Array.from(sample.queries, (query, i) => {
       const count = this.#engine.runExact(query, sample.k);
       this.#engine.read(count, found, 0);
-      return mark(sample, i, found.ids.subarray(0, count), null);
+      return recallOf(sample, i, found.ids.subarray(0, count));
     });
   }
 }
@@ -814,12 +811,11 @@ class Grid {
     this.probes = Math.max(most(approaches.ranks, 0.9995), runs[0].probes);
     const { k } = sample;
     const { estimates, widths } = approaches;
-    const { limits } = runs[runs.length - 1];
+    const wide = runs[runs.length - 1];
     this.#needed = estimates.map((estimate, j) => {
-      const above = estimate - limits[Math.floor(j / k)];
+      const above = estimate - wide.limits[Math.floor(j / k)];
       return above <= 0 ? 0 : above / widths[j];
     });
-    const wide = runs[runs.length - 1];
     const reached = mean(wide.recalls);
     this.#stretch = wide.probes / fewest(this.probes, (p) => mean(this.recalls(p, wide.epsilon)) >= reached);
   }
@@ -927,17 +923,15 @@ function neighbors(k: number): Neighbors {
   return { ids: new Uint32Array(k), distances: new Float32Array(k) };
 }
 
-/** Recall of one query; marks which true neighbors were found. */
-function mark(sample: Sample, i: number, ids: Uint32Array, hits: Uint8Array | null): number {
+/** Recall of one query. */
+function recallOf(sample: Sample, i: number, ids: Uint32Array): number {
   const { k, truth } = sample;
   let all = 0;
   let hit = 0;
   for (let j = i * k; j < (i + 1) * k; j++) {
     if (truth[j] === NO_ROW) continue;
     all++;
-    if (!ids.includes(truth[j])) continue;
-    hit++;
-    if (hits) hits[j] = 1;
+    if (ids.includes(truth[j])) hit++;
   }
   return all ? hit / all : 1;
 }
