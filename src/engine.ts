@@ -5,7 +5,7 @@ import type { CappedBatch, Metric, Neighbors } from './neighbors.js';
 import { CHUNK_ROWS, EnginePlan } from './plan.js';
 import { finish, type Progress, under } from './progress.js';
 import { RandomGenerator } from './random.js';
-import { Rows, type Storage } from './rows.js';
+import { gather, Rows, type Storage } from './rows.js';
 import { alone, type Job, type Share } from './share.js';
 import { Space } from './space.js';
 import { type Approach, type Counters, keepFor, runOneByOne, type Settings, type Tunable } from './tuning.js';
@@ -1364,11 +1364,6 @@ function orderOf(cellOf: Uint32Array, ids: Uint32Array, next: Uint32Array): Uint
   const order = new Uint32Array(ids.length);
   for (let i = 0; i < ids.length; i++) order[next[cellOf[ids[i]]]++] = ids[i];
   return order;
-}
-
-/** words[into + i] = words[from + order[i]] */
-function gather(words: Uint32Array, from: number, order: Uint32Array, into: number): void {
-  for (let i = 0; i < order.length; i++) words[into + i] = words[from + order[i]];
 }
 
 function squaresOf(floats: Float32Array, first: number, count: number): number {

@@ -468,7 +468,7 @@ export class Rows {
     const rowBytes = plan.get('RowBytes');
     for (const [region, bytes] of [['rows', rowBytes] as const, ['lengths', 4] as const]) {
       if (!plan.ptr(region)) continue;
-      look(u32, positions, ids, source >>> 2);
+      gather(u32, positions, ids, source >>> 2);
       yield step;
       const state = source + count * 4;
       u32.fill(0, state >>> 2, (state >>> 2) + 2);
@@ -704,7 +704,7 @@ function ascend(words: Uint32Array, into: number, count: number, first: number):
 }
 
 /** words[into + i] = words[from + keys[i]] */
-function look(words: Uint32Array, from: number, keys: Uint32Array, into: number): void {
+export function gather(words: Uint32Array, from: number, keys: Uint32Array, into: number): void {
   for (let i = 0; i < keys.length; i++) words[into + i] = words[from + keys[i]];
 }
 

@@ -76,8 +76,9 @@ export class Space {
       if (i % 16 === 15 || i === count - 1) {
         // A few rows at a time, whose values lie on one cache line when they are turned.
         const first = i - (i % 16);
-        const from = (centred >>> 2) + first * stride;
-        turn(plan.memory.f32, from, i + 1 - first, stride, (turned >>> 2) + first, wide);
+        const { f32 } = plan.memory;
+        const rows = f32.subarray((centred >>> 2) + first * stride, (centred >>> 2) + (i + 1) * stride);
+        transpose(rows, i + 1 - first, stride, f32.subarray((turned >>> 2) + first), wide);
       }
       if (i % 256 === 0) yield STEP;
     }
@@ -276,19 +277,6 @@ function round(from: Float32Array, stride: number, into: Int16Array, wide: numbe
 /** words[to …] = words[from …] - mean */
 function centre(words: Float32Array, from: number, mean: Float64Array, to: number): void {
   for (let j = 0; j < mean.length; j++) words[to + j] = words[from + j] - mean[j];
-}
-
-/** Writes some rows as columns of a table whose rows are `wide` apart. */
-function turn(
-  words: Float32Array,
-  from: number,
-  rows: number,
-  stride: number,
-  to: number,
-  wide: number,
-): void {
-  for (let j = 0; j < stride; j++)
-    for (let i = 0; i < rows; i++) words[to + j * wide + i] = words[from + i * stride + j];
 }
 
 /**
