@@ -16,7 +16,7 @@ import { EngineSearch } from '../src/engine-search.js';
 import { exactSearch } from '../src/exact.js';
 import { finish } from '../src/progress.js';
 import { RandomGenerator } from '../src/random.js';
-import type { Settings } from '../src/tuning.js';
+import type { Settings } from '../src/settings.js';
 import { preparePeak, prepareReading } from './peak.js';
 import { engineRows, figure, provenance, runIfStarted, table, writeJson } from './record.js';
 

@@ -1,7 +1,7 @@
 import type { Engine, RowTrace } from './engine.js';
 import type { EngineSearch, VectorSearchOptions } from './engine-search.js';
 import type { Neighbors } from './neighbors.js';
-import type { Settings } from './tuning.js';
+import type { Settings } from './settings.js';
 import type { UserId } from './user-ids.js';
 
 /** What one search did, and why a row was missed. */

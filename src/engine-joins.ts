@@ -6,7 +6,7 @@ import type { Filter, IdSet } from './id-set.js';
 import type { Joinable, Take } from './joinable.js';
 import type { StreamOptions } from './joins.js';
 import type { Neighbors, NeighborsBatch } from './neighbors.js';
-import type { Settings } from './tuning.js';
+import type { Settings } from './settings.js';
 import type { IdKind, IdOf } from './user-ids.js';
 
 const NONE = 0xffffffff;

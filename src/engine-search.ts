@@ -23,7 +23,8 @@ import {
 import { Passing, type PassingSettings } from './passing.js';
 import { type Progress, under } from './progress.js';
 import { RandomGenerator } from './random.js';
-import { type Evaluation, type Settings, type TuneOptions, Tuner, type TuningReport } from './tuning.js';
+import type { Settings } from './settings.js';
+import { type Evaluation, type TuneOptions, Tuner, type TuningReport } from './tuning.js';
 import type { IdKind, IdOf, UserIds } from './user-ids.js';
 
 /** Neighbors that a search may want at most. */

@@ -3,6 +3,7 @@ import type { Engine } from './engine.js';
 import type { Metric } from './neighbors.js';
 import { decodeReach, encodeReach, type Reach } from './reach.js';
 import type { Storage } from './rows.js';
+import { mostKept } from './settings.js';
 import {
   bitsOf,
   Checksums,
@@ -19,7 +20,7 @@ import {
   type Writing,
   writeSnapshot,
 } from './snapshot.js';
-import { mostKept, type TunedSetting } from './tuning.js';
+import type { TunedSetting } from './tuning.js';
 import { ID_KINDS, type IdKind, UserIds } from './user-ids.js';
 
 /** Sections, in the order of the file: docs/snapshot-format.md. */

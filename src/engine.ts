@@ -6,9 +6,16 @@ import { CHUNK_ROWS, EnginePlan } from './plan.js';
 import { finish, type Progress, under } from './progress.js';
 import { RandomGenerator } from './random.js';
 import { gather, Rows, type Storage } from './rows.js';
+import {
+  type Approach,
+  type Counters,
+  keepFor,
+  runOneByOne,
+  type Settings,
+  type Tunable,
+} from './settings.js';
 import { alone, type Job, type Share } from './share.js';
 import { Space } from './space.js';
-import { type Approach, type Counters, keepFor, runOneByOne, type Settings, type Tunable } from './tuning.js';
 import { Undo } from './undo.js';
 
 /** Rows that centres are trained on: a cell's worth of this many, within bounds. */

@@ -33,10 +33,11 @@ export type { AsyncOptions, Progress } from './progress.js';
 export { RandomGenerator } from './random.js';
 export type { Storage } from './rows.js';
 export { shingles } from './sets.js';
+export type { Settings } from './settings.js';
 export { SnapshotError, type SnapshotLimits, type SnapshotReason } from './snapshot.js';
 export type { TableJoinOptions } from './table-joins.js';
 export type { Explanation, LshStats, QueryCaps, TableExplanation } from './tables.js';
-export type { Evaluation, Settings, TunedSetting, TuneOptions, TuningReport } from './tuning.js';
+export type { Evaluation, TunedSetting, TuneOptions, TuningReport } from './tuning.js';
 export type {
   IdKind,
   IdOf,

@@ -6,7 +6,7 @@ import { cutAt, MAX_PLACES, type Neighbors } from './neighbors.js';
 import { finish, type Progress } from './progress.js';
 import { RandomGenerator } from './random.js';
 import { cellsFor, epsilonFor, measureReach, type Reach, slopesFor } from './reach.js';
-import { runOneByOne, type Tunable } from './tuning.js';
+import { runOneByOne, type Tunable } from './settings.js';
 
 /** How a search among passing rows is done. */
 export interface PassingSettings {
@@ -286,7 +286,7 @@ export class Passing {
     plan.setFloat('RowCost', this.#engine.isRefined ? costs.look : costs.row);
   }
 
-  /** Modeled microseconds, as tuning.ts has them: of a code scanned, of a survivor looked up, of a row ranked. */
+  /** Modeled microseconds, as settings.ts has them: of a code scanned, of a survivor looked up, of a row ranked. */
   #costs(): { code: number; look: number; row: number } {
     const { dims, stride, size } = this.#engine;
     const rowBytes = stride * 4;

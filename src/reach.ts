@@ -1,5 +1,6 @@
 import type { Neighbors } from './neighbors.js';
 import type { Progress } from './progress.js';
+import { isTruthCheap, type Settings, TRUTH } from './settings.js';
 import { expectContent } from './snapshot.js';
 
 /** How far out cells hold neighbors, at one number of neighbors. */
@@ -22,11 +23,7 @@ export interface Reachable {
   readonly size: number;
   readonly stride: number;
   readonly cells: number;
-  run(
-    query: Float32Array,
-    k: number,
-    settings: { probes: number; epsilon: number; patience: number; keep?: number },
-  ): number;
+  run(query: Float32Array, k: number, settings: Settings): number;
   runExact(query: Float32Array, k: number): number;
   read(found: number, into: Neighbors, at: number): void;
   vector(id: number): Float32Array;
@@ -53,9 +50,6 @@ const POINT_NUMBERS = 2 + 2 * LEVELS.length;
 const LARGEST = 1e36;
 /** Neighbors of a query that are looked at, evenly spaced. */
 const LOOKED_AT = 125;
-/** As in tuning.ts: where an exact scan is dear, a wide one through the codes stands for the truth. */
-const TRUTH = { probes: 2 ** 31, epsilon: 3.7, patience: 0, keep: 0 };
-const EXACT_WORK = 4e8;
 /** Half-widths of the codes' error bound by recall: a normal distribution's for half of what may be missed, and 0.2. */
 const EPSILONS: readonly (readonly [number, number])[] = [
   [0, 0.8],
@@ -87,7 +81,7 @@ export function* measureReach(
   const { cells: cellOf } = yield* engine.placesOfRows();
   const place = new Uint32Array(cells);
   const found = { ids: new Uint32Array(most + 1), distances: new Float32Array(most + 1) };
-  const exact = size * engine.stride * rows.size <= EXACT_WORK;
+  const exact = isTruthCheap(engine, rows.size);
   const far: { distance: number; slope: number; place: number }[] = [];
   const seen = ks.map(() => ({ distances: 0, slopes: [] as number[], places: [] as number[] }));
   let done = 0;

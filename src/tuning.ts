@@ -1,18 +1,15 @@
-import type { RowPlaces } from './cells.js';
-import type { Neighbors } from './neighbors.js';
-import { finish, type Progress, StepClock, under } from './progress.js';
-
-/** How a search of the engine is done. */
-export interface Settings {
-  /** Cells that are visited, nearest first. */
-  probes: number;
-  /** Half-width of the codes' error bound in standard deviations. */
-  epsilon: number;
-  /** Cells without a change among the k best estimates after which the scan stops; 0: it never stops early. */
-  patience: number;
-  /** Survivors of the second stage that are ranked exactly; by default from k; 0: no second stage. */
-  keep?: number;
-}
+import { cellsHolding, EPSILONS, type Grid, most, predict } from './prediction.js';
+import { finish, type Progress } from './progress.js';
+import {
+  costOf,
+  isTruthCheap,
+  leastKeep,
+  mostKept,
+  type Settings,
+  type Tunable,
+  untuned,
+} from './settings.js';
+import { lowerBound, mean, type RandomIntegers, type Sample, Sampler, Steps } from './truth.js';
 
 /** Options of a tuning. */
 export interface TuneOptions {
@@ -61,100 +58,7 @@ export interface Evaluation {
   k: number;
 }
 
-/** Draws integers below a bound. */
-export interface RandomIntegers {
-  integer(bound: number): number;
-}
-
-/** What the tuner asks of an engine. */
-export interface Tunable {
-  readonly size: number;
-  readonly dims: number;
-  readonly stride: number;
-  readonly cells: number;
-  /** Whether its cells are shells: visited in their order, whatever the query. */
-  readonly isShelled: boolean;
-  /** Whether survivors pass a second stage. */
-  readonly isRefined: boolean;
-  /** Runs a search; returns how many neighbors, for `read`. */
-  run(query: Float32Array, k: number, settings: Settings): number;
-  runExact(query: Float32Array, k: number): number;
-  read(found: number, into: Neighbors, at: number): void;
-  vector(id: number): Float32Array;
-  /** The ids of all rows, ascending. */
-  ids(): Uint32Array;
-  /** Whether there was a row of this id that is no more. */
-  isRemoved(id: number): boolean;
-  /** Changes whenever rows come, change or go. */
-  readonly version: number;
-  /** Squared distances between rows, by id: from × to. */
-  distancesBetween(from: readonly number[], to: readonly number[]): Float32Array;
-  /** Rows in each cell. */
-  cellSizes(): Uint32Array;
-  placesOfRows(): Generator<Progress, RowPlaces>;
-  /** How a search for a query comes by the rows at these places, one for one. */
-  approach(query: Float32Array, cells: Uint32Array, slots: Uint32Array): Approach;
-  /** What the last search did. */
-  counters(): Counters;
-  /**
-   * Runs a search for each query (settings null: exact), on several threads perhaps: the ids that each found, and
-   * 4294967295 in places that are not filled, and what it did. `step` tells progress, once a query.
-   */
-  runEach(
-    queries: readonly Float32Array[],
-    k: number,
-    settings: Settings | null,
-    step: () => Progress,
-  ): Generator<Progress, { ids: Uint32Array; counters: Counters[] }>;
-}
-
-/** How a search comes by some rows. */
-export interface Approach {
-  /** All cells, those nearest to the query first. */
-  order: Uint32Array;
-  /** Of each row the place of its cell in that order, from 0. */
-  ranks: Uint32Array;
-  /** What its code says of its squared distance, and by how much epsilon = 1 puts the lower bound under that. */
-  estimates: Float64Array;
-  widths: Float64Array;
-}
-
-/** `runEach` by `run`, on this thread. */
-export function* runOneByOne(
-  engine: Pick<Tunable, 'run' | 'runExact' | 'read' | 'counters'>,
-  queries: readonly Float32Array[],
-  k: number,
-  settings: Settings | null,
-  step: () => Progress,
-): Generator<Progress, { ids: Uint32Array; counters: Counters[] }> {
-  const ids = new Uint32Array(queries.length * k).fill(NO_ROW);
-  const found = neighbors(k);
-  const counters: Counters[] = [];
-  for (const [i, query] of queries.entries()) {
-    const count = settings ? engine.run(query, k, settings) : engine.runExact(query, k);
-    engine.read(count, found, 0);
-    ids.set(found.ids.subarray(0, count), i * k);
-    counters.push(engine.counters());
-    yield step();
-  }
-  return { ids, counters };
-}
-
-/** What one search did. */
-export interface Counters {
-  cells: number;
-  codes: number;
-  survivors: number;
-  refined: number;
-  ranked: number;
-  /** What a lower bound had to be under at the end of the scan; of no meaning after exact searches. */
-  limit: number;
-}
-
 const TARGETS: readonly number[] = [0.9, 0.95, 0.99];
-const EPSILONS: readonly number[] = [1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.45, 2.7, 3, 3.3, 3.6];
-/** The same for shells, of which few are left out: what they miss the bound must not. */
-const SHELL_EPSILONS: readonly number[] = [2, 2.15, 2.3, 2.45, 2.6, 2.75, 2.9, 3.1, 3.3];
 /** Two bounds that are tried differ by this at least. */
 const APART = 0.35;
 /** Added to epsilon, at most, for more neighbors than were tuned. */
@@ -166,23 +70,10 @@ const EPSILON_STEP = 0.4;
 const MOST_TRIES = 3;
 /** Where probes were too few, at least so many times as many are tried. */
 const LEAST_STEP = 1.05;
-/**
- * A bound this wide loses no neighbor that is worth a word of most data: it stands for the truth where an exact scan is
- * dear, and CHECKED queries, scanned exactly as well, agree. (They do not where an inner product's rows differ much in
- * length: there tunings promised .95 and searches found .81.)
- */
-const TRUTH: Settings = { probes: 2 ** 31, epsilon: 3.7, patience: 0, keep: 0 };
-const CHECKED = 8;
-/** Rows × floats × queries up to which the truth is computed by exact scans. */
-const EXACT_WORK = 4e8;
-/** Stands where there is no row. */
-const NO_ROW = 0xffffffff;
 const DEFAULT_K = 10;
 /** How often about a tuning runs its sample: before any target, and for each; for progress only. */
 const PASSES = 4;
 const TRIES = 7;
-/** One-sided 95 % of a normal distribution. */
-const CONFIDENCE = 1.645;
 /** A trial on a few thousand rows scans fewer codes than the whole will. */
 const TRIAL_WEIGHT = 3;
 /** Recall that a second stage may cost. */
@@ -199,38 +90,6 @@ const STRUCTURELESS = 0.4;
  */
 const HOPELESS = 0.55;
 
-/** Settings before any tuning: careful. */
-function untuned({ cells, isShelled }: Tunable): Settings {
-  const probes = isShelled ? cells : Math.min(cells, Math.max(8, Math.ceil(cells * 0.1)));
-  return { probes, epsilon: 3, patience: 0 };
-}
-
-/** Survivors of the second stage that are ranked exactly for k neighbors. */
-export function keepFor(k: number): number {
-  return 2 * k + 12;
-}
-
-/** The most that a tuning may choose: where many neighbors lie close together, the second stage's order is rough. */
-export function mostKept(k: number): number {
-  return 6 * k + 17;
-}
-
-/** The same as `keepFor`, where the second stage's order is trusted. */
-function leastKeep(k: number): number {
-  return Math.ceil(1.2 * k) + 4;
-}
-
-interface Sample {
-  k: number;
-  queries: Float32Array[];
-  /** Ids that do not count, one a query: a row asked for its neighbors finds itself. */
-  own: number[] | null;
-  /** True neighbors, queries × k. */
-  truth: Uint32Array;
-  /** What was measured on all of these queries, or given up, by settings. Targets must not fall. */
-  measured: Map<string, Measured>;
-}
-
 /** What a first look at a build tells. */
 export interface Look {
   /** Share of the cells that a query must visit, nearest first, and whether cells are of use with that. */
@@ -240,51 +99,19 @@ export interface Look {
   ranked: number;
 }
 
-/** True neighbors of rows by id: by exact searches, and by the wide bound of these cells' codes. */
-interface Known {
-  version: number;
-  k: number;
-  cells: number;
-  exact: Map<number, Uint32Array>;
-  wide: Map<number, Uint32Array>;
-  isTooNarrow?: boolean;
-}
-
-/** How searches for a sample come by its true neighbors, queries × k. */
-interface Approaches extends Omit<Approach, 'order'> {
-  /** Codes in the first cells, on average: of none, of one, … */
-  codes: Float64Array;
-}
-
-/** What a sample's queries did with some settings. */
-interface Measured {
-  recalls: Float64Array;
-  /** Of each query. */
-  limits: Float64Array;
-  /** On average. */
-  counters: Work;
-}
-
-type Work = Omit<Counters, 'limit'>;
-
-interface Run extends Settings, Measured {}
-
 /** A target recall → probes, epsilon, patience. */
 export class Tuner {
   #engine: Tunable;
   #tuned: Map<number, TunedSetting[]> = new Map();
-  #random: () => RandomIntegers;
-  #known: Known | undefined;
+  #sampler: Sampler;
+  #steps: Steps = new Steps();
   /** What was asked for last, and what it was given. */
   #last: { k: number; recall: number; settings: Settings | null } | undefined;
-  /** Queries that the work under way has run, and about how many it will. */
-  #done = 0;
-  #planned = 0;
 
   /** `random` gives a source that starts anew, so that a sample depends on the rows alone, not on what was tuned before. */
   constructor(engine: Tunable, random: () => RandomIntegers) {
     this.#engine = engine;
-    this.#random = random;
+    this.#sampler = new Sampler(engine, random, this.#steps);
   }
 
   /** Drops what was tuned, for an index that is built anew. */
@@ -354,11 +181,10 @@ export class Tuner {
     const k = Math.max(1, Math.min(options.k ?? DEFAULT_K, engine.size - (queries ? 0 : 1)));
     const targets = options.recall === undefined ? TARGETS : [options.recall];
     const wanted = queries?.length ?? Math.min(options.sample ?? sampleSize(engine.size), engine.size);
-    this.#done = 0;
-    this.#planned = Math.max(1, wanted * (PASSES + targets.length * TRIES));
-    const sample = yield* this.#draw(k, wanted, queries);
+    this.#steps.plan(Math.max(1, wanted * (PASSES + targets.length * TRIES)));
+    const sample = yield* this.#sampler.draw(k, wanted, queries);
     const size = sample.queries.length;
-    const grid = yield* this.#grid(sample);
+    const grid = yield* predict(sample);
     const settings: TunedSetting[] = [];
     for (const target of targets) settings.push(yield* this.#settle(sample, grid, target));
     if (size > 0) {
@@ -383,12 +209,6 @@ export class Tuner {
     return report;
   }
 
-  /** One more query was run. */
-  #step(): Progress {
-    this.#done = Math.min(this.#done + 1, this.#planned);
-    return { phase: 'tune', done: this.#done, total: this.#planned };
-  }
-
   /** Measures the recall of settings (null: exact) on queries. */
   evaluate(
     queries: Float32Array[],
@@ -397,16 +217,8 @@ export class Tuner {
     truth?: Uint32Array | Int32Array,
   ): Evaluation {
     const wanted = Math.min(k, this.#engine.size);
-    const sample: Sample = {
-      k: wanted,
-      queries,
-      own: null,
-      measured: new Map(),
-      truth: truth
-        ? this.#columns(truth, queries.length, wanted)
-        : finish(this.#truth(queries, null, wanted, true)),
-    };
-    const recalls = settings ? finish(this.#measure(sample, settings)).recalls : this.#measureExact(sample);
+    const sample = this.#sampler.given(queries, wanted, truth);
+    const recalls = settings ? finish(sample.measure(settings)).recalls : sample.measureExact();
     return { recall: mean(recalls), atLeast: lowerBound(recalls), queries: queries.length, k };
   }
 
@@ -417,9 +229,9 @@ export class Tuner {
   *areCellsHopeless(): Generator<Progress, boolean> {
     const engine = this.#engine;
     const k = Math.min(DEFAULT_K, engine.size - 1);
-    if (k < 1 || engine.size < LOOK + STAND_INS || !this.#isTruthCheap(LOOK)) return false;
-    const { truth } = yield* this.#draw(k, LOOK);
-    const drawn = this.#drawIds(LOOK + STAND_INS);
+    if (k < 1 || engine.size < LOOK + STAND_INS || !isTruthCheap(engine, LOOK)) return false;
+    const { truth } = yield* this.#sampler.draw(k, LOOK);
+    const drawn = this.#sampler.drawIds(LOOK + STAND_INS);
     const [own, centres] = [drawn.slice(0, LOOK), drawn.slice(LOOK)];
     const fromQueries = engine.distancesBetween(own, centres);
     const fromNeighbors = engine.distancesBetween([...truth], centres);
@@ -439,9 +251,9 @@ export class Tuner {
     const engine = this.#engine;
     const k = Math.min(DEFAULT_K, engine.size - 1);
     if (k < 1) return { structureless: false, share: 0, ranked: 0 };
-    const sample = yield* this.#draw(k, LOOK);
-    const probes = most((yield* this.#approach(sample)).ranks, 0.95);
-    const { counters } = yield* this.#measure(sample, { probes, epsilon: 2.2, patience: 0 });
+    const sample = yield* this.#sampler.draw(k, LOOK);
+    const probes = yield* cellsHolding(0.95, sample);
+    const { counters } = yield* sample.measure({ probes, epsilon: 2.2, patience: 0 });
     const share = probes / engine.cells;
     return { structureless: share > STRUCTURELESS, share, ranked: counters.ranked };
   }
@@ -454,167 +266,28 @@ export class Tuner {
     const engine = this.#engine;
     const k = Math.min(DEFAULT_K, engine.size - 1);
     if (k < 1) return true;
-    const sample = yield* this.#draw(k, LOOK);
+    const sample = yield* this.#sampler.draw(k, LOOK);
     const { probes } = untuned(engine);
     const settings = { probes, epsilon: 2.7, patience: 0 };
-    const without = yield* this.#measure(sample, { ...settings, keep: 0 });
-    const refined = yield* this.#measure(sample, settings);
+    const without = yield* sample.measure({ ...settings, keep: 0 });
+    const refined = yield* sample.measure(settings);
     return mean(refined.recalls) >= mean(without.recalls) - SECOND_STAGE_LOSS;
   }
 
   /** Modeled cost of a search that reaches a recall on a small sample, with codes weighed as in a larger index. */
   *tryCost(recall: number): Generator<Progress, number> {
-    const engine = this.#engine;
-    const sample = yield* this.#draw(DEFAULT_K, 60);
-    const grid = yield* this.#grid(sample);
+    const sample = yield* this.#sampler.draw(DEFAULT_K, 60);
+    const grid = yield* predict(sample);
     let least = Number.POSITIVE_INFINITY;
     grid.epsilons.forEach((epsilon) => {
       const probes = grid.probesFor(recall, epsilon);
-      if (probes > 0)
-        least = Math.min(least, grid.cost({ probes, epsilon, patience: 0 }, engine, TRIAL_WEIGHT));
+      if (probes > 0) least = Math.min(least, grid.cost({ probes, epsilon, patience: 0 }, TRIAL_WEIGHT));
     });
     return least;
   }
 
-  *#draw(k: number, wanted: number, given?: Float32Array[]): Generator<Progress, Sample> {
-    const own = given ? null : this.#drawIds(wanted);
-    const queries = given ?? (own as number[]).map((id) => this.#engine.vector(id));
-    const truth = yield* this.#truth(queries, own, k, false);
-    return { k, queries, own, truth, measured: new Map() };
-  }
-
-  /** Ids of random rows, all different; of more wanted, the first are the same. */
-  #drawIds(wanted: number): number[] {
-    const { size } = this.#engine;
-    if (size < 2) return [];
-    const rows = new Set<number>();
-    const random = this.#random();
-    while (rows.size < Math.min(wanted, size)) rows.add(random.integer(size));
-    const ids = this.#engine.ids();
-    return Array.from(rows, (row) => ids[row]);
-  }
-
-  #isTruthCheap(queries: number): boolean {
-    return this.#engine.size * this.#engine.stride * queries <= EXACT_WORK;
-  }
-
-  *#truth(
-    queries: Float32Array[],
-    own: number[] | null,
-    k: number,
-    exact: boolean,
-  ): Generator<Progress, Uint32Array> {
-    const engine = this.#engine;
-    const width = own ? k + 1 : k;
-    const before: Known = own ? this.#knownOf(k) : this.#nothingKnown(k);
-    let all = exact || this.#isTruthCheap(queries.length);
-    if (!all) all = before.isTooNarrow ??= yield* this.#isBoundTooNarrow(queries, width);
-    const truth = new Uint32Array(queries.length * k).fill(NO_ROW);
-    const known = all ? before.exact : before.wide;
-    const unknown = queries.map((_, i) => i).filter((i) => !known.has(own?.[i] ?? NO_ROW));
-    const asked = unknown.map((i) => queries[i]);
-    const { ids } = yield* engine.runEach(asked, width, all ? null : TRUTH, () => this.#step());
-    for (const [place, i] of unknown.entries()) {
-      let at = i * k;
-      for (const id of ids.subarray(place * width, (place + 1) * width)) {
-        if (id !== own?.[i] && at < (i + 1) * k) truth[at++] = id;
-      }
-    }
-    for (const [i, id] of (own ?? []).entries()) {
-      const neighbors = known.get(id);
-      if (neighbors) truth.set(neighbors, i * k);
-      else known.set(id, truth.slice(i * k, (i + 1) * k));
-    }
-    return truth;
-  }
-
-  /** Whether the bound that would stand for the truth loses neighbors of some queries. */
-  *#isBoundTooNarrow(queries: Float32Array[], k: number): Generator<Progress, boolean> {
-    const count = Math.min(CHECKED, queries.length);
-    const some = Array.from({ length: count }, (_, i) => queries[Math.floor((i * queries.length) / count)]);
-    const wide = yield* this.#engine.runEach(some, k, TRUTH, () => this.#step());
-    const sure = yield* this.#engine.runEach(some, k, null, () => this.#step());
-    return sure.ids.some((id, at) => id !== wide.ids[at]);
-  }
-
-  /** What is known already: the looks of a build and its tuning ask for the neighbors of the same rows. */
-  #knownOf(k: number): Known {
-    const { version, cells } = this.#engine;
-    if (this.#known?.version !== version || this.#known.k !== k) this.#known = this.#nothingKnown(k);
-    else if (this.#known.cells !== cells)
-      this.#known = { ...this.#nothingKnown(k), exact: this.#known.exact };
-    return this.#known;
-  }
-
-  #nothingKnown(k: number): Known {
-    const { version, cells } = this.#engine;
-    return { version, k, cells, exact: new Map(), wide: new Map() };
-  }
-
-  /** The first k of each row of a table of neighbors, rows removed since left out. */
-  #columns(truth: Uint32Array | Int32Array, rows: number, k: number): Uint32Array {
-    const width = rows ? truth.length / rows : k;
-    const taken = new Uint32Array(rows * k).fill(NO_ROW);
-    for (let i = 0; i < rows; i++) {
-      let at = i * k;
-      for (let j = i * width; j < (i + 1) * width && at < (i + 1) * k; j++) {
-        if (!this.#engine.isRemoved(truth[j])) taken[at++] = truth[j];
-      }
-    }
-    return taken;
-  }
-
-  /** How searches for a sample come by its true neighbors. */
-  *#approach(sample: Sample): Generator<Progress, Approaches> {
-    const engine = this.#engine;
-    const { k, truth } = sample;
-    const done = { phase: 'tune', done: this.#done, total: this.#planned } as const;
-    const places = yield* under(done, engine.placesOfRows());
-    const approaches: Approaches = {
-      ranks: new Uint32Array(truth.length),
-      estimates: new Float64Array(truth.length),
-      widths: new Float64Array(truth.length),
-      codes: new Float64Array(engine.cells + 1),
-    };
-    const sizes = engine.cellSizes();
-    const clock = new StepClock();
-    for (const [i, query] of sample.queries.entries()) {
-      const ids = truth.subarray(i * k, (i + 1) * k).map((id) => (id === NO_ROW ? 0 : id));
-      const cells = ids.map((id) => places.cells[id]);
-      const slots = ids.map((id) => places.slots[id]);
-      const { order, ranks, estimates, widths } = engine.approach(query, cells, slots);
-      approaches.ranks.set(ranks, i * k);
-      approaches.estimates.set(estimates, i * k);
-      approaches.widths.set(widths, i * k);
-      addCodes(order, sizes, sample.queries.length, approaches.codes);
-      const step = this.#step();
-      if (clock.isDue()) yield step;
-    }
-    return approaches;
-  }
-
-  /**
-   * What predicts the recall of any probes and epsilon. A search's limit does not depend on epsilon and hardly on the last of
-   * its probes, so that two runs, of a narrow and of a wide bound, tell the limits, and by them which bound lets each true
-   * neighbor's code pass. (To run five bounds over nearly all cells, as before, took a fifth of a build.)
-   */
-  *#grid(sample: Sample): Generator<Progress, Grid> {
-    const approaches = yield* this.#approach(sample);
-    const { cells, isShelled } = this.#engine;
-    // Shells are few, and each holds some neighbors.
-    const probes = isShelled ? cells : most(approaches.ranks, 0.97);
-    const epsilons = isShelled ? SHELL_EPSILONS : EPSILONS;
-    const runs: Run[] = [];
-    for (const epsilon of [epsilons[Math.floor(epsilons.length / 3)], epsilons[epsilons.length - 1]]) {
-      const settings = { probes, epsilon, patience: 0 };
-      runs.push({ ...settings, ...(yield* this.#measure(sample, settings)) });
-    }
-    return new Grid(sample, approaches, runs, epsilons);
-  }
-
   /** The cheapest setting that reaches a target on the sample. */
   *#settle(sample: Sample, grid: Grid, target: number): Generator<Progress, TunedSetting> {
-    const tuner = this;
     const engine = this.#engine;
     const size = sample.queries.length;
     const best = { ...untuned(engine), target, recall: 1, atLeast: 1, met: size === 0, cost: Infinity };
@@ -624,14 +297,14 @@ export class Tuner {
       const probes = grid.probesFor(target, epsilon);
       if (probes > 0) predictions.push({ probes, epsilon, patience: 0 });
     });
-    const cost = (settings: Settings): number => grid.cost(settings, engine);
+    const cost = (settings: Settings): number => grid.cost(settings);
     predictions.sort((a, b) => cost(a) - cost(b));
     const [cheapest] = predictions;
     const other = predictions.find(({ epsilon }) => Math.abs(epsilon - cheapest.epsilon) >= APART);
     const starts = other ? [cheapest, other] : predictions.slice(0, 1);
     let found: TunedSetting | undefined;
     const tryIt = function* (settings: Settings): Generator<Progress, TunedSetting> {
-      const { recalls, counters } = yield* tuner.#measure(sample, settings, target);
+      const { recalls, counters } = yield* sample.measure(settings, target);
       const measured = {
         ...settings,
         target,
@@ -656,7 +329,7 @@ export class Tuner {
           bases.push(tried);
           break;
         }
-        const { recalls } = yield* tuner.#measure(sample, settings);
+        const { recalls } = yield* sample.measure(settings);
         const lack = mean(grid.recalls(probes, epsilon, recalls.length)) - mean(recalls);
         const aimed = grid.probesFor(target + Math.max(0, lack), epsilon);
         const next = Math.min(engine.cells, Math.max(aimed, Math.ceil(probes * LEAST_STEP)));
@@ -734,178 +407,6 @@ export class Tuner {
     }
     return found as unknown as TunedSetting;
   }
-
-  /** Runs the sample and averages what it did; gives up half-way where a target is out of reach. */
-  *#measure(sample: Sample, settings: Settings, target = 0): Generator<Progress, Measured> {
-    const { probes, epsilon, patience, keep } = settings;
-    const key = [probes, epsilon, patience, keep].join();
-    const before = sample.measured.get(key);
-    // What has failed for a lower target has also failed for this one.
-    if (before) return before;
-    const measured = yield* this.#run(sample, settings, target);
-    sample.measured.set(key, measured);
-    return measured;
-  }
-
-  *#run(sample: Sample, settings: Settings, target: number): Generator<Progress, Measured> {
-    const engine = this.#engine;
-    const { k, own } = sample;
-    const size = sample.queries.length;
-    const recalls = new Float64Array(size);
-    const limits = new Float64Array(size);
-    const total: Work = { cells: 0, codes: 0, survivors: 0, refined: 0, ranked: 0 };
-    const width = own ? k + 1 : k;
-    const half = Math.min(size, (size >> 1) + 1);
-    for (const [first, end] of [
-      [0, half],
-      [half, size],
-    ]) {
-      const queries = sample.queries.slice(first, end);
-      const { ids, counters } = yield* engine.runEach(queries, width, settings, () => this.#step());
-      for (let i = first; i < end; i++) {
-        const did = counters[i - first];
-        for (const key of Object.keys(total) as (keyof Work)[]) total[key] += did[key] / size;
-        limits[i] = did.limit;
-        const found = ids.subarray((i - first) * width, (i - first + 1) * width);
-        recalls[i] = recallOf(sample, i, found);
-      }
-      // A setting that has failed by half of the sample need not see the rest.
-      const seen = half - 1;
-      if (end === half && seen > 30 && mean(recalls.subarray(0, seen)) < target) {
-        return { recalls: recalls.subarray(0, seen), limits, counters: total };
-      }
-    }
-    return { recalls, limits, counters: total };
-  }
-
-  #measureExact(sample: Sample): Float64Array {
-    const found = neighbors(sample.k);
-    return Float64Array.from(sample.queries, (query, i) => {
-      const count = this.#engine.runExact(query, sample.k);
-      this.#engine.read(count, found, 0);
-      return recallOf(sample, i, found.ids.subarray(0, count));
-    });
-  }
-}
-
-/** Predicts searches of a sample. */
-class Grid {
-  #sample: Sample;
-  #approaches: Approaches;
-  #runs: readonly Run[];
-  /** The epsilon from which on each true neighbor's code passes. */
-  #needed: Float64Array;
-  /** Searches order cells by codes of the centres: so many times as many reach what the nearest ones would. */
-  #stretch = 1;
-  /** The bounds to choose from. */
-  readonly epsilons: readonly number[];
-  /** Cells that hold nearly all true neighbors. */
-  readonly probes: number;
-
-  /** Runs: of the narrowest bound first. */
-  constructor(sample: Sample, approaches: Approaches, runs: readonly Run[], epsilons: readonly number[]) {
-    this.#sample = sample;
-    this.#approaches = approaches;
-    this.#runs = runs;
-    this.epsilons = epsilons;
-    this.probes = Math.max(most(approaches.ranks, 0.9995), runs[0].probes);
-    const { k } = sample;
-    const { estimates, widths } = approaches;
-    const wide = runs[runs.length - 1];
-    this.#needed = estimates.map((estimate, j) => {
-      const above = estimate - wide.limits[Math.floor(j / k)];
-      return above <= 0 ? 0 : above / widths[j];
-    });
-    const reached = mean(wide.recalls);
-    this.#stretch = wide.probes / fewest(this.probes, (p) => mean(this.recalls(p, wide.epsilon)) >= reached);
-  }
-
-  /** Predicted recall of the first queries: neighbors in the first `probes` cells whose codes pass. */
-  recalls(probes: number, epsilon: number, queries: number = this.#sample.queries.length): Float64Array {
-    const { k, truth } = this.#sample;
-    const { ranks } = this.#approaches;
-    const recalls = new Float64Array(queries);
-    for (let i = 0; i < queries; i++) {
-      let hits = 0;
-      let all = 0;
-      for (let j = i * k; j < (i + 1) * k; j++) {
-        if (truth[j] === NO_ROW) continue;
-        all++;
-        if (ranks[j] * this.#stretch < probes && this.#needed[j] <= epsilon) hits++;
-      }
-      recalls[i] = all ? hits / all : 1;
-    }
-    return recalls;
-  }
-
-  /** The fewest probes that are predicted to reach a target with confidence; 0 if none do. */
-  probesFor(target: number, epsilon: number): number {
-    const reaches = (probes: number): boolean => lowerBound(this.recalls(probes, epsilon)) >= target;
-    return reaches(this.probes) ? fewest(this.probes, reaches) : 0;
-  }
-
-  /** Modeled cost of settings: codes by the probes, rows between those of the two runs, by epsilon. */
-  cost({ probes, epsilon }: Settings, engine: Tunable, weight = 1): number {
-    const [narrow, wide] = this.#runs;
-    const share = (epsilon - narrow.epsilon) / (wide.epsilon - narrow.epsilon);
-    const between = (key: 'survivors' | 'refined' | 'ranked'): number =>
-      (1 + narrow.counters[key]) ** (1 - share) * (1 + wide.counters[key]) ** share - 1;
-    return costOf(
-      {
-        cells: probes,
-        codes: this.#approaches.codes[probes] * weight,
-        survivors: between('survivors'),
-        refined: between('refined'),
-        ranked: between('ranked'),
-      },
-      engine,
-    );
-  }
-}
-
-/**
- * Microseconds of a query by what it did, fitted on one machine (AMD EPYC, Node 20): a code costs a constant and a little
- * for each dimension; a row costs its bytes, and more where the rows exceed the caches.
- */
-function costOf(work: Work, engine: Tunable): number {
-  const dims = engine.dims / 1000;
-  const rowBytes = engine.stride * 4;
-  const far = engine.size * rowBytes > 1 << 24 ? 0.06 : 0;
-  return (
-    1 +
-    (engine.dims < engine.stride ? 3.2e-5 * engine.dims : 0.003) * engine.stride +
-    0.06 * work.cells +
-    0.0007 * engine.cells +
-    work.codes * (0.0003 + 0.0072 * dims) +
-    work.survivors * 0.008 +
-    work.refined * (0.01 + 0.04 * dims) +
-    work.ranked * (far + 0.004 + rowBytes * 4e-5)
-  );
-}
-
-/** The least number from 1 to `most` that is enough, if `most` is. */
-function fewest(most: number, isEnough: (count: number) => boolean): number {
-  let [low, high] = [1, most];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (isEnough(middle)) high = middle;
-    else low = middle + 1;
-  }
-  return low;
-}
-
-/** Adds a query's share to the mean number of codes in the first cells of its order. */
-function addCodes(order: Uint32Array, sizes: Uint32Array, queries: number, codes: Float64Array): void {
-  let sum = 0;
-  for (let rank = 0; rank < order.length; rank++) {
-    sum += sizes[order[rank]] / queries;
-    codes[rank + 1] += sum;
-  }
-}
-
-/** Cells that must be probed for a share of the true neighbors, from the places of their cells. */
-function most(ranks: Uint32Array, share: number): number {
-  return ranks.length ? ranks.slice().sort()[Math.floor(share * (ranks.length - 1))] + 1 : 1;
 }
 
 function sampleSize(rows: number): number {
@@ -917,38 +418,6 @@ function ladder(cells: number): number[] {
   const steps: number[] = [];
   for (let probes = 1; probes < cells; probes *= 2) steps.push(probes);
   return [...steps, cells];
-}
-
-function neighbors(k: number): Neighbors {
-  return { ids: new Uint32Array(k), distances: new Float32Array(k) };
-}
-
-/** Recall of one query. */
-function recallOf(sample: Sample, i: number, ids: Uint32Array): number {
-  const { k, truth } = sample;
-  let all = 0;
-  let hit = 0;
-  for (let j = i * k; j < (i + 1) * k; j++) {
-    if (truth[j] === NO_ROW) continue;
-    all++;
-    if (ids.includes(truth[j])) hit++;
-  }
-  return all ? hit / all : 1;
-}
-
-function mean(values: Float64Array): number {
-  let sum = 0;
-  for (const value of values) sum += value;
-  return values.length ? sum / values.length : 1;
-}
-
-/** What the mean of such values is above with 95 % confidence. */
-function lowerBound(values: Float64Array): number {
-  const average = mean(values);
-  if (values.length < 2) return average;
-  let squares = 0;
-  for (const value of values) squares += (value - average) * (value - average);
-  return average - CONFIDENCE * Math.sqrt(squares / (values.length - 1) / values.length);
 }
 
 function describe(report: TuningReport, engine: Tunable): string {

@@ -32,20 +32,23 @@ const LAYERS: readonly (readonly string[])[] = [
     'id-set',
     'labels',
     'lifetime',
+    'prediction',
     'probability',
     'random',
     'reach',
     'rows',
     'sets',
+    'settings',
     'snapshot',
     'space',
     'streams',
+    'truth',
     'tuning',
     'undo',
     'user-ids',
   ],
   ['groups', 'join-queries', 'joinable', 'joins'], // streams of pages, over what an index can do
-  ['engine'], // composes cells, rows, space and tuning's contract into the stages of a query
+  ['engine'], // composes cells, rows, space and the tuner's contract into the stages of a query
   ['engine-snapshot', 'named-rows', 'passing'], // an engine ⇄ bytes; rows by the user's ids; among rows that pass, and within a distance
   ['engine-search'], // all ways of searching an engine
   ['engine-build', 'engine-explain', 'engine-joins'], // building one; what a search did; one as joins see it
@@ -66,10 +69,13 @@ const WITHIN: Record<string, readonly string[]> = {
   neighbors: ['check', 'kernels', 'memory'],
   plan: ['kernels', 'memory'],
   progress: ['check'],
-  reach: ['snapshot'],
+  prediction: ['settings', 'truth'],
+  reach: ['settings', 'snapshot'],
+  settings: ['cells'],
   share: ['progress'],
   streams: ['snapshot'],
-  tuning: ['cells'],
+  truth: ['settings'],
+  tuning: ['prediction', 'settings', 'truth'],
   'user-ids': ['snapshot'],
   workspace: ['kernels', 'memory'],
 };
@@ -222,7 +228,7 @@ describe('a breach of the layers is found when', () => {
   });
 
   it('and what is allowed is not', () => {
-    expect(breaches('tuning.ts', "import './cells.js'; import './memory.js';")).toEqual([]);
+    expect(breaches('tuning.ts', "import './truth.js'; import './memory.js';")).toEqual([]);
     expect(breaches('vector-index.ts', "import './exact.js'; // process, Buffer: 'window'")).toEqual([]);
     expect(breaches('workers/pool.ts', "import '../parallel.js'; import '../index.js';")).toEqual([]);
     expect(breaches('node/files.ts', "import '../parallel.js';")).toEqual(['node/files.ts imports parallel']);
