@@ -67,13 +67,20 @@ class Slices {
 
   /** Lets others run if the slice is over. */
   async pause(): Promise<void> {
-    const { onProgress, signal, sliceMs } = this.#options;
+    const { signal, sliceMs } = this.#options;
     signal?.throwIfAborted();
     if (performance.now() < this.#end) return;
-    onProgress?.({ phase: this.#phase, done: this.done, total: this.total });
+    this.tell();
     await this.#turn.pass();
     signal?.throwIfAborted();
     this.#end = performance.now() + sliceMs;
+  }
+
+  /** Tells how far the work has come. */
+  tell(): void {
+    const { onProgress, signal } = this.#options;
+    onProgress?.({ phase: this.#phase, done: this.done, total: this.total });
+    signal?.throwIfAborted();
   }
 
   close(): void {
@@ -105,6 +112,7 @@ export async function toStream(
         await slices.wait(writer.write(part.slice()));
         slices.done += part.length;
       }
+      slices.tell();
       await slices.wait(writer.close());
     } catch (error) {
       // Not waited for: a stream that hangs would not end either.
@@ -137,6 +145,7 @@ export async function fromStream<Result>(
         const step = reading.next();
         if (step.done) {
           await source.expectEnd();
+          slices.tell();
           return step.value;
         }
         await source.fill(step.value);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { BitSamplingLsh } from '../src/bit-sampling-lsh.js';
 import { HyperplaneLsh } from '../src/hyperplane-lsh.js';
 import { MinHashLsh } from '../src/min-hash-lsh.js';
@@ -368,15 +368,120 @@ describe('saveTo', () => {
     expectSameBits(again.save(), bytes, 'the bytes');
   });
 
-  it('and loadFrom take streams that nobody else uses, of Uint8Arrays', async () => {
-    for (const call of [index.saveTo('no' as never), VectorIndex.loadFrom(undefined as never)]) {
-      expect((await rejection(call)).code).toBe('ERR_ARGUMENT_TYPE');
+  it('and loadFrom tell at the end that all is done, and in between only where a slice is over', async () => {
+    for (const sliceMs of [10_000, 0]) {
+      const [saved, loaded]: Progress[][] = [[], []];
+      await index.saveTo(sink().stream, { sliceMs, onProgress: (progress) => void saved.push(progress) });
+      await VectorIndex.loadFrom(streamOf(bytes), {
+        sliceMs,
+        onProgress: (progress) => void loaded.push(progress),
+      });
+      for (const [phase, seen] of [
+        ['save', saved],
+        ['load', loaded],
+      ] as const) {
+        expect(seen[seen.length - 1]).toEqual({ phase, done: bytes.length, total: bytes.length });
+        if (sliceMs > 0) expect(seen).toHaveLength(1);
+        else expect(seen.length).toBeGreaterThan(2);
+        // The total is known from the header, which is the first that is read.
+        for (const { done, total } of seen) expect(total).toBe(done >= 64 ? bytes.length : 0);
+      }
     }
+    // Who gives up at the very end has no index, and no file.
+    const reason = new Error('not any more');
+    const controller = new AbortController();
+    const options = {
+      sliceMs: 10_000,
+      signal: controller.signal,
+      onProgress: () => controller.abort(reason),
+    };
+    const { stream, ends } = sink();
+    expect(await rejection(index.saveTo(stream, options))).toBe(reason);
+    expect(ends).toEqual([reason]);
+  });
+
+  it('and loadFrom leave streams and signals as they were', async () => {
+    const { signal } = new AbortController();
+    const counts = { added: 0, removed: 0 };
+    const listeners = new Set<unknown>();
+    vi.spyOn(signal, 'addEventListener').mockImplementation((kind, listener) => {
+      counts.added++;
+      listeners.add(`${kind}`).add(listener);
+    });
+    vi.spyOn(signal, 'removeEventListener').mockImplementation((kind, listener) => {
+      counts.removed++;
+      expect([listeners.has(`${kind}`), listeners.has(listener)]).toEqual([true, true]);
+    });
+    const broken = bytes.slice();
+    broken[100] ^= 1;
+    const full = new WritableStream<Uint8Array>({
+      write() {
+        throw new Error('no space left');
+      },
+    });
+    const [to, from, changed] = [sink().stream, streamOf(bytes), streamOf(broken)];
+    await index.saveTo(to, { signal });
+    await VectorIndex.loadFrom(from, { signal });
+    await rejection(index.saveTo(full, { signal }));
+    await rejection(VectorIndex.loadFrom(changed, { signal }));
+    expect(counts).toEqual({ added: 4, removed: 4 });
+    for (const stream of [to, from, full, changed]) expect(stream.locked).toBe(false);
+    // Without setImmediate turns go by a channel, which is closed as well.
+    const close = vi.spyOn(MessagePort.prototype, 'close');
+    vi.stubGlobal('setImmediate', undefined);
+    try {
+      await index.saveTo(sink().stream, { sliceMs: 0 });
+      expect(close).toHaveBeenCalled();
+      close.mockClear();
+      await VectorIndex.loadFrom(streamOf(bytes), { sliceMs: 0 });
+      expect(close).toHaveBeenCalled();
+    } finally {
+      vi.unstubAllGlobals();
+      close.mockRestore();
+    }
+  });
+
+  it('loads a stream with nothing behind its end in empty chunks', async () => {
+    const chunks = [bytes, new Uint8Array(0), new Uint8Array(0)];
+    const stream = new ReadableStream<Uint8Array>({
+      start(controller) {
+        for (const chunk of chunks) controller.enqueue(chunk);
+        controller.close();
+      },
+    });
+    expectSameBits((await VectorIndex.loadFrom(stream)).save(), bytes, 'the bytes');
+  });
+
+  it('tells how many bytes there must be, where a stream ends early', async () => {
+    const said = async (length: number): Promise<string> =>
+      (await rejection(VectorIndex.loadFrom(streamOf(bytes.slice(0, length))))).message;
+    for (const length of [0, 1, 63])
+      expect(await said(length)).toContain(
+        `expected at least 64 bytes, got ${length} and the end of the stream`,
+      );
+    for (const length of [64, 65, bytes.length - 1])
+      expect(await said(length)).toContain(
+        `expected ${bytes.length} bytes, got ${length} and the end of the stream`,
+      );
+  });
+
+  it('and loadFrom take streams that nobody else uses, of Uint8Arrays', async () => {
+    for (const [call, message] of [
+      [index.saveTo('no' as never), 'stream: expected a WritableStream, got "no"'],
+      [index.saveTo(null as never), 'stream: expected a WritableStream, got null'],
+      [VectorIndex.loadFrom(undefined as never), 'stream: expected a ReadableStream, got undefined'],
+      [VectorIndex.loadFrom({} as never), 'stream: expected a ReadableStream, got Object'],
+    ] as const) {
+      expect(await rejection(call)).toMatchObject({ code: 'ERR_ARGUMENT_TYPE', message });
+    }
+    expect(() => VectorIndex.load('no' as never)).toThrow(/^bytes: expected /);
     const [from, to] = [streamOf(bytes), sink().stream];
     from.getReader();
     to.getWriter();
     for (const call of [index.saveTo(to), VectorIndex.loadFrom(from)]) {
-      expect((await rejection(call)).message).toContain('got a locked one');
+      const error = await rejection(call);
+      expect(error.message).toBe('stream: expected one that nobody else uses, got a locked one');
+      expect(error.code).toBe('ERR_ARGUMENT_TYPE');
     }
     const texts = new ReadableStream({ start: (controller) => controller.enqueue('text') });
     expect((await rejection(VectorIndex.loadFrom(texts as never))).message).toContain(
