@@ -255,6 +255,45 @@ describe('a stream of pages', () => {
   });
 });
 
+describe('the queries of a join', () => {
+  const index = VectorIndex.from(normals(30, 3), { dimensions: 3 });
+  const other = VectorIndex.from(normals(40, 4), { dimensions: 4 });
+
+  it('are refused at the call where they are none, and as they come where a page is no rows', async () => {
+    for (const [given, got] of [
+      [undefined, 'undefined'],
+      [null, 'null'],
+      ['text', '"text"'],
+      [7, '7'],
+      [{ order: 1 }, 'Object'],
+      [{ others: 1 }, 'Object'],
+    ]) {
+      expect(thrownBy(() => index.join(given as never, { k: 1 }))).toMatchObject({
+        code: 'ERR_ARGUMENT_TYPE',
+        message: `other: expected an index, a Float32Array or pages of them, got ${got}`,
+      });
+    }
+    expect(thrownBy(() => index.join(other, { k: 1 }))).toMatchObject({
+      code: 'ERR_LENGTH',
+      message: 'other: expected an index of 3 dimensions, got one of 4',
+    });
+    const pages = [normals(6, 1), normals(4, 1)];
+    expect(thrownBy(() => [...index.join(pages, { k: 1 })]).message).toMatch(/^page 1 of other: expected /);
+    expect(thrownBy(() => [...index.join([[1, 2, 3]] as never, { k: 1 })]).message).toMatch(
+      /^page 0 of other: expected /,
+    );
+    const later = async function* (): AsyncGenerator<Float32Array> {
+      yield normals(6, 1);
+    };
+    const stream = index.join(later(), { k: 1 });
+    expect(thrownBy(() => [...stream])).toMatchObject({
+      code: 'ERR_ARGUMENT_TYPE',
+      message:
+        'other: expected pages that are there without waiting, got an asynchronous iterable; read the stream with for await',
+    });
+  });
+});
+
 describe('groups', () => {
   it('are the connected components, whatever the order of the pairs', () => {
     const next = uniform(4);
