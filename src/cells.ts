@@ -1,17 +1,7 @@
-import type { EngineKernels } from './kernels.js';
+import { type Centres, FACTOR_BYTES, SLOTS } from './centres.js';
 import { isOutOfMemory } from './memory.js';
 import type { EnginePlan } from './plan.js';
-import { finish, type Progress, StepClock, under } from './progress.js';
-import { alone, type Job, type Share } from './share.js';
-
-/** Draws numbers from [0, 1). */
-export interface RandomNumbers {
-  uniform(): number;
-}
-
-/** Bytes behind the codes of a block: add, mul, row (assembly/encode.ts). */
-const FACTOR_BYTES = 384;
-const SLOTS = 32;
+import { finish, type Progress, StepClock } from './progress.js';
 
 /** Where the codes of rows are, by id: the cell, and the slot among those of all cells. */
 export interface RowPlaces {
@@ -21,10 +11,6 @@ export interface RowPlaces {
 
 /** The row number of an empty slot. */
 const NO_ROW = 0xffffffff;
-/** More than the length of any rotated row. */
-const LARGEST_CENTRE = 1e19;
-/** Rows that are added to the sums of their cells in one step. */
-const SUMMED_ROWS = 1024;
 /** Blocks that are proven in one step, and that are cleared in one. */
 const PROVED_BLOCKS = 512;
 const CLEARED_BLOCKS = 2048;
@@ -38,19 +24,6 @@ const MOST_SHELLS = 48;
 const SORTED_ROWS = 2 ** 16;
 /** Cells at most. */
 export const MAX_CELLS = 16384;
-/** Steps of Lloyd's algorithm. More than four move recall by less than a different seed does. */
-const ITERATIONS = 4;
-/** Share of the cells that may be moved to where rows lie far from every centre, after each step but the last. */
-const RESEED_SHARE = 0.1;
-/** Spare candidates when a row is assigned: each costs 0.2 µs a row, and fewer poison all that follows. */
-const ASSIGN_SPARE = 6;
-const ASSIGN_GROUP_SPARE = 8;
-/** Rows that are assigned both ways before centres are ranked through groups, and how much farther cells may be then. */
-const GROUP_TRIALS = 200;
-const GROUP_LOSS = 1.005;
-
-type GroupJob = Extract<Job, { kind: 'group' }>;
-
 /** What a Cells knows beside its regions. */
 export interface CellsState {
   blocks: number;
@@ -58,8 +31,8 @@ export interface CellsState {
 }
 
 /**
- * The Voronoi hash: centres, the cell directory and the blocks of codes, in the regions `centres`, `centreBlocks`,
- * `groupCentres`, `groupStarts`, `directory` and `blocks` (layouts: assembly/plan.ts and encode.ts).
+ * The Voronoi hash: around centres the cell directory and the blocks of codes, in the regions `directory` and `blocks`
+ * (layouts: assembly/plan.ts and encode.ts).
  *
  * Once a row is removed, `slots` tells the slot of every position (assembly/remove.ts) and `owners` the cell of every
  * block, so that the next is found at once; both are kept up to date from then on, until the next layout.
@@ -69,6 +42,7 @@ export interface CellsState {
  */
 export class Cells {
   #plan: EnginePlan;
+  #centres: Centres;
   /** Blocks in use at the front of the region `blocks`. */
   #blocks = 0;
   /** Sizes at which cells could not be split. */
@@ -76,8 +50,9 @@ export class Cells {
   /** The largest `add` of each shell; null of other cells, undefined where nobody has asked. */
   #shells: Float32Array | null | undefined;
 
-  constructor(plan: EnginePlan) {
+  constructor(plan: EnginePlan, centres: Centres) {
     this.#plan = plan;
+    this.#centres = centres;
   }
 
   /** A way back to the present state, once its regions are there again (undo.ts). */
@@ -92,11 +67,11 @@ export class Cells {
   }
 
   get count(): number {
-    return this.#plan.get('Cells');
+    return this.#centres.count;
   }
 
   get dims(): number {
-    return this.#plan.get('Dims');
+    return this.#centres.dims;
   }
 
   get codeBytes(): number {
@@ -169,9 +144,7 @@ export class Cells {
     if (this.#shells !== undefined) return this.#shells;
     this.#shells = null;
     const { f32, u32 } = this.#plan.memory;
-    const centres = this.#plan.ptr('centres') >>> 2;
-    if (this.count === 1 || f32.subarray(centres, centres + this.count * this.dims).some((x) => x !== 0))
-      return null;
+    if (this.count === 1 || !this.#centres.areAtOrigin) return null;
     const limits = new Float32Array(this.count).fill(-Infinity);
     for (let shell = 0; shell < limits.length; shell++) {
       this.#slots(shell, (row) => {
@@ -183,121 +156,9 @@ export class Cells {
   }
 
   #openAtOrigin(cells: number): void {
-    const plan = this.#plan;
-    for (const region of [
-      'centres',
-      'centreBlocks',
-      'groupCentres',
-      'groupStarts',
-      'groupOrder',
-      'directory',
-    ]) {
-      plan.release(region);
-    }
-    const centres = plan.reserve('centres', cells * this.dims * 4) >>> 2;
-    plan.memory.f32.fill(0, centres, centres + cells * this.dims);
-    plan.set('Cells', cells);
-    plan.set('Groups', 0);
-    this.#reserveScratch(cells);
+    this.#plan.release('directory');
+    this.#centres.openAtOrigin(cells);
     this.#shells = undefined;
-  }
-
-  /**
-   * Trains centres on the rotated rows of the region `sample`.
-   *
-   * k-means by Lloyd's steps from random rows, with reseeding: random seeds leave whole clumps of the data without a
-   * centre, and no number of further steps repairs that.
-   */
-  *train(
-    cells: number,
-    sampleRows: number,
-    random: RandomNumbers,
-    iterations: number = ITERATIONS,
-    share: Share = alone,
-  ): Generator<Progress> {
-    const plan = this.#plan;
-    const { memory, kernels } = plan;
-    const dims = this.dims;
-    const bytes = dims * 4;
-    plan.reserve('centres', cells * bytes);
-    this.#reserveScratch(cells);
-    plan.set('Cells', cells);
-    plan.set('Groups', 0);
-    // The sample is in random order already: its first rows are random rows.
-    memory.u8.copyWithin(plan.ptr('centres'), plan.ptr('sample'), plan.ptr('sample') + cells * bytes);
-    yield* this.#codeCentres(sampleRows, share);
-
-    const sums = plan.reserve('sums of cells', cells * bytes);
-    const counts = plan.reserve('counts of cells', cells * 4);
-    const nearest = plan.reserve('nearest cells', sampleRows * 4);
-    const distances = plan.reserve('cell distances', sampleRows * 4);
-    const clock = new StepClock();
-    for (let iteration = 0; iteration < iterations; iteration++) {
-      memory.u8.fill(0, sums, sums + cells * bytes);
-      memory.u8.fill(0, counts, counts + cells * 4);
-      const total = iterations * sampleRows;
-      const sample = plan.ptr('sample');
-      const job: Job = { kind: 'train', sample, nearest, distances };
-      yield* share(job, sampleRows, (first, end) => {
-        this.assignSample(sample, nearest, distances, first, end);
-        return { phase: 'train', done: iteration * sampleRows + end, total };
-      });
-      // On one thread, in the order of the rows: sums of floats depend on it.
-      for (let row = 0; row < sampleRows; row += SUMMED_ROWS) {
-        const rows = Math.min(SUMMED_ROWS, sampleRows - row);
-        kernels.accumulate(sample + row * bytes, rows, dims, nearest + row * 4, sums, counts);
-        if (clock.isDue()) yield { phase: 'train', done: (iteration + 1) * sampleRows, total };
-      }
-      kernels.moveCentres(sums, counts, cells, dims, plan.ptr('centres'));
-      if (iteration < iterations - 1) this.#reseed(sampleRows, random);
-      yield* under(
-        { phase: 'train', done: (iteration + 1) * sampleRows, total: iterations * sampleRows },
-        this.#codeCentres(sampleRows, share),
-      );
-    }
-    for (const region of ['sums of cells', 'counts of cells', 'nearest cells', 'cell distances'])
-      plan.release(region);
-  }
-
-  /** The nearest cells of some rows of the sample. */
-  assignSample(sample: number, nearest: number, distances: number, first: number, end: number): void {
-    this.assign(sample + first * this.dims * 4, end - first, nearest + first * 4, distances + first * 4);
-  }
-
-  /** The nearest cell of each of `rows` rotated rows, and its squared distance: u32 and f32 at the given addresses. */
-  assign(rotated: number, rows: number, cells: number, distances: number): void {
-    this.#plan.kernels.assign(
-      this.#plan.address,
-      rotated,
-      rows,
-      ASSIGN_SPARE,
-      ASSIGN_GROUP_SPARE,
-      cells,
-      distances,
-    );
-  }
-
-  /**
-   * Drops the cells that no row fell into, which would only be probed in vain. Returns the new number of each old cell;
-   * those of dropped cells mean nothing.
-   */
-  *dropEmpty(sizes: Uint32Array, share: Share = alone): Generator<Progress, Uint32Array> {
-    const plan = this.#plan;
-    const bytes = this.dims * 4;
-    const numbers = new Uint32Array(sizes.length);
-    const centres = plan.ptr('centres');
-    let kept = 0;
-    for (let cell = 0; cell < sizes.length; cell++) {
-      numbers[cell] = kept;
-      if (sizes[cell] === 0) continue;
-      plan.memory.u8.copyWithin(centres + kept * bytes, centres + cell * bytes, centres + (cell + 1) * bytes);
-      kept++;
-    }
-    if (kept === sizes.length) return numbers;
-    const grouped = plan.get('Groups') > 0;
-    plan.set('Cells', kept);
-    yield* this.#codeRun(grouped ? yield* this.#groupCentres(share) : null);
-    return numbers;
   }
 
   /** What is known of the cells beside the regions. */
@@ -309,8 +170,7 @@ export class Cells {
   adopt({ blocks, unsplit }: CellsState): void {
     this.#blocks = blocks;
     this.#unsplit = new Map(unsplit);
-    this.#reserveScratch(this.count);
-    this.#plan.reserve('groupOrder', Math.max(1, this.#plan.get('Groups')) * 8);
+    this.#centres.adopt();
   }
 
   /** Lays out empty runs of blocks for cells of the given sizes, in order of cells. */
@@ -508,8 +368,7 @@ export class Cells {
 
   /** Slots in use of each cell, those of rows that are gone included. */
   usedSlots(): Uint32Array {
-    const entry = this.#plan.ptr('directory') >>> 2;
-    return Uint32Array.from({ length: this.count }, (_, cell) => this.#plan.memory.u32[entry + cell * 4 + 1]);
+    return this.#column(1);
   }
 
   /** The blocks in use, a stretch for each cell. */
@@ -533,9 +392,7 @@ export class Cells {
   open(slots: Uint32Array): void {
     const plan = this.#plan;
     this.reset();
-    plan.reserve('centres', slots.length * this.dims * 4);
-    this.#reserveScratch(slots.length);
-    plan.set('Cells', slots.length);
+    this.#centres.open(slots.length);
     this.#layRuns(slots);
     const entry = plan.ptr('directory') >>> 2;
     slots.forEach((used, cell) => {
@@ -551,9 +408,7 @@ export class Cells {
     const plan = this.#plan;
     const { kernels } = plan;
     const { u32, f32 } = plan.memory;
-    const floats = this.count * this.dims;
-    if (kernels.firstUnfit(plan.ptr('centres'), floats, LARGEST_CENTRE) >>> 0 < floats)
-      return 'finite centres';
+    if (!this.#centres.areFit) return 'finite centres';
     const seen = new Uint8Array(rows);
     let found = 0;
     for (let cell = 0; cell < this.count; cell++) {
@@ -582,19 +437,18 @@ export class Cells {
       u32[entry + 3] = found - before;
     }
     if (found < rows) return 'every row in one slot';
-    if (this.count > 1 || grouped) yield* this.#codeRun(grouped ? yield* this.#groupCentres(alone) : null);
+    if (this.count > 1 || grouped) yield* this.#centres.code(grouped);
     return undefined;
-  }
-
-  /** Groups that this many centres are ranked through where they are grouped. */
-  static groupsOf(cells: number): number {
-    return Math.max(8, Math.floor(Math.sqrt(cells)));
   }
 
   /** Rows that live in each cell. */
   sizes(): Uint32Array {
-    const entry = this.#plan.ptr('directory') >>> 2;
-    return Uint32Array.from({ length: this.count }, (_, cell) => this.#plan.memory.u32[entry + cell * 4 + 3]);
+    return this.#column(3);
+  }
+
+  #column(place: number): Uint32Array {
+    const at = (this.#plan.ptr('directory') >>> 2) + place;
+    return Uint32Array.from({ length: this.count }, (_, cell) => this.#plan.memory.u32[at + cell * 4]);
   }
 
   /** Where the code of every live row is, by the id at its position; of removed ids 0. */
@@ -657,8 +511,7 @@ export class Cells {
     epsilon: number,
   ): { cell: number; cellRank: number; estimate: number; lowerBound: number } {
     const plan = this.#plan;
-    const { f32, u32 } = plan.memory;
-    const dims = this.dims;
+    const { u32 } = plan.memory;
     let cell = 0;
     let found = -1;
     for (let i = 0; i < this.count && found < 0; i++) {
@@ -668,23 +521,13 @@ export class Cells {
         found = row;
       });
     }
-    const rotated = plan.ptr('rotated') >>> 2;
-    const distanceTo = (i: number): number => {
-      const centre = (plan.ptr('centres') >>> 2) + i * dims;
-      let sum = 0;
-      for (let j = 0; j < dims; j++)
-        sum += (f32[rotated + j] - f32[centre + j]) * (f32[rotated + j] - f32[centre + j]);
-      return sum;
-    };
-    const g = distanceTo(cell);
-    let cellRank = 0;
-    for (let i = 0; i < this.count; i++) if (distanceTo(i) < g) cellRank++;
+    const { squared, rank } = this.#centres.standing(cell);
     const bytes = found * 4 - plan.ptr('blocks');
     const block = Math.floor(bytes / this.blockBytes);
     const slot = (bytes - block * this.blockBytes - this.codeBytes) / 4 - 2 * SLOTS;
-    const { estimate, width } = this.codeOf(block * SLOTS + slot, g);
+    const { estimate, width } = this.codeOf(block * SLOTS + slot, squared);
     const lowerBound = epsilon < Infinity ? estimate - epsilon * width : -Infinity;
-    return { cell, cellRank, estimate, lowerBound };
+    return { cell, cellRank: rank, estimate, lowerBound };
   }
 
   /** Calls back with the index (as a word of the memory) of each used slot's row number. */
@@ -722,18 +565,16 @@ export class Cells {
         if (!isOutOfMemory(error)) throw error;
         this.#unsplit.set(cell, sizes[cell]);
       } finally {
-        for (const region of ['rows', 'centres', 'sides', 'sums', 'distances', 'spread'])
-          this.#plan.release(`split ${region}`);
+        for (const region of ['split rows', 'split centres']) this.#plan.release(region);
       }
     }
-    if (split) finish(this.#codeRun(null));
+    if (split) finish(this.#centres.code(false));
   }
 
   /** Moves the farther part of a cell's rows to a new cell; false where its rows cannot be told apart. */
   #split(cell: number, floats: (position: number, count: number) => number): boolean {
     const plan = this.#plan;
-    const dims = this.dims;
-    const bytes = dims * 4;
+    const bytes = this.dims * 4;
     const positions: number[] = [];
     this.#slots(cell, (row) => {
       const position = plan.memory.u32[row];
@@ -744,68 +585,30 @@ export class Cells {
     positions.forEach((position, i) => {
       plan.kernels.transform(plan.address, floats(position, 1), 1, rotated + i * bytes);
     });
-    const pair = plan.reserve('split centres', 2 * bytes);
-    const nearest = plan.reserve('split sides', rows * 4);
-    const sums = plan.reserve('split sums', 2 * bytes + 8);
-    const scratch = plan.reserve('split distances', 16);
+    const sides = this.#centres.part(rotated, rows);
+    if (!sides) return false;
+    const added = this.count;
+    // All room first: nothing has moved yet when there is none.
+    this.#centres.reserveOne();
+    const blocks = this.#blocks + 2 * Math.ceil(rows / SLOTS) + 2;
+    plan.reserve('blocks', blocks * this.blockBytes);
+    if (plan.ptr('owners')) plan.reserve('owners', blocks * 4);
+    const directory = plan.reserve('directory', (added + 1) * 16) >>> 2;
+    this.#centres.add(cell);
     const { memory, kernels } = plan;
-    // From the centre's nearest row outwards would be slower and no better: the first row, and the one farthest from it.
-    const distances = plan.reserve('split spread', rows * 4);
-    kernels.squaredL2(rotated, rotated, rows, dims, distances);
-    let far = 0;
-    for (let i = 1; i < rows; i++) {
-      if (memory.f32[(distances >>> 2) + i] > memory.f32[(distances >>> 2) + far]) far = i;
+    memory.u32.set([0, 0, 0, 0], directory + added * 4);
+    // The old run is written anew in place; clear it first.
+    const entry = directory + cell * 4;
+    const [first, , held] = memory.u32.subarray(entry, entry + 4);
+    for (let block = 0; block < held; block++) {
+      kernels.clearBlock(plan.ptr('blocks') + (first + block) * this.blockBytes, this.codeBytes);
     }
-    const apart = memory.f32[(distances >>> 2) + far] > 0;
-    if (apart) {
-      memory.u8.copyWithin(pair, rotated, rotated + bytes);
-      memory.u8.copyWithin(pair + bytes, rotated + far * bytes, rotated + (far + 1) * bytes);
-      for (let step = 0; step < 3; step++) {
-        kernels.assignExactly(rotated, rows, dims, pair, 2, scratch, nearest);
-        if (step === 2) break;
-        memory.u8.fill(0, sums, sums + 2 * bytes + 8);
-        kernels.accumulate(rotated, rows, dims, nearest, sums, sums + 2 * bytes);
-        kernels.moveCentres(sums, sums + 2 * bytes, 2, dims, pair);
-      }
-    }
-    const sides = memory.u32.slice(nearest >>> 2, (nearest >>> 2) + rows);
-    if (apart) {
-      const added = this.count;
-      // All room first: nothing has moved yet when there is none.
-      const centreBlocks = (Math.ceil((added + 1) / SLOTS) + 1) * (dims * 8 + FACTOR_BYTES);
-      plan.reserve('centreBlocks', centreBlocks);
-      plan.reserve('groupStarts', (added + 2) * 4);
-      const blocks = this.#blocks + 2 * Math.ceil(rows / SLOTS) + 2;
-      plan.reserve('blocks', blocks * this.blockBytes);
-      if (plan.ptr('owners')) plan.reserve('owners', blocks * 4);
-      this.#reserveScratch(added + 1);
-      const centres = plan.reserve('centres', (added + 1) * bytes);
-      const directory = plan.reserve('directory', (added + 1) * 16) >>> 2;
-      memory.u8.copyWithin(
-        centres + cell * bytes,
-        plan.ptr('split centres'),
-        plan.ptr('split centres') + bytes,
-      );
-      memory.u8.copyWithin(
-        centres + added * bytes,
-        plan.ptr('split centres') + bytes,
-        plan.ptr('split centres') + 2 * bytes,
-      );
-      memory.u32.set([0, 0, 0, 0], directory + added * 4);
-      plan.set('Cells', added + 1);
-      // The old run is written anew in place; clear it first.
-      const entry = directory + cell * 4;
-      const [first, , held] = memory.u32.subarray(entry, entry + 4);
-      for (let block = 0; block < held; block++) {
-        kernels.clearBlock(plan.ptr('blocks') + (first + block) * this.blockBytes, this.codeBytes);
-      }
-      memory.u32[entry + 1] = 0;
-      memory.u32[entry + 3] = 0;
-      positions.forEach((position, i) => {
-        this.append(sides[i] === 0 ? cell : added, floats(position, 1), position, 1);
-      });
-    }
-    return apart;
+    memory.u32[entry + 1] = 0;
+    memory.u32[entry + 3] = 0;
+    positions.forEach((position, i) => {
+      this.append(sides[i] === 0 ? cell : added, floats(position, 1), position, 1);
+    });
+    return true;
   }
 
   /** Makes a cell's run hold `slots`, moving it to the end of the blocks when it must grow. */
@@ -834,205 +637,6 @@ export class Cells {
     this.#blocks = first + room;
     this.#note(cell, 0);
   }
-
-  /** Moves the emptiest cells to sample rows, drawn in proportion to how much farther than the mean they lie. */
-  #reseed(sampleRows: number, random: RandomNumbers): void {
-    const plan = this.#plan;
-    const { u32, f32 } = plan.memory;
-    const cells = this.count;
-    const counts = u32.subarray(plan.ptr('counts of cells') >>> 2).subarray(0, cells);
-    const distances = f32.subarray(plan.ptr('cell distances') >>> 2).subarray(0, sampleRows);
-    const cumulative = sumsAboveMean(distances);
-    const total = cumulative[sampleRows - 1];
-    if (!(total > 0)) return;
-    const emptiest = Uint32Array.from({ length: cells }, (_, cell) => cell).sort(
-      (a, b) => counts[a] - counts[b] || a - b,
-    );
-    const moves = Math.floor(cells * RESEED_SHARE);
-    const few = (0.6 * sampleRows) / cells;
-    for (let i = 0; i < moves && counts[emptiest[i]] < few; i++) {
-      const row = firstAbove(cumulative, random.uniform() * total);
-      const from = plan.ptr('sample') + row * this.dims * 4;
-      plan.memory.u8.copyWithin(
-        plan.ptr('centres') + emptiest[i] * this.dims * 4,
-        from,
-        from + this.dims * 4,
-      );
-    }
-  }
-
-  /** Codes the centres: in one run, or by groups where groups are shown to find the same cells. */
-  *#codeCentres(sampleRows: number, share: Share): Generator<Progress> {
-    const plan = this.#plan;
-    const cells = this.count;
-    yield* this.#codeRun(null);
-    if (cells < 512 || sampleRows === 0) return;
-    const trials = Math.min(GROUP_TRIALS, sampleRows);
-    const nearest = plan.reserve('trial cells', trials * 8);
-    const distances = nearest + trials * 4;
-    const sample = plan.ptr('sample');
-    const tryOut = (): Generator<Progress> =>
-      share({ kind: 'train', sample, nearest, distances }, trials, (first, end) => {
-        this.assignSample(sample, nearest, distances, first, end);
-        return { phase: 'train', done: 0, total: cells };
-      });
-    yield* tryOut();
-    const alone = this.#sum(distances, trials);
-    yield* this.#codeRun(yield* this.#groupCentres(share));
-    yield* tryOut();
-    const grouped = this.#sum(distances, trials);
-    plan.release('trial cells');
-    if (grouped > alone * GROUP_LOSS) yield* this.#codeRun(null);
-  }
-
-  #sum(floats: number, count: number): number {
-    let sum = 0;
-    for (const value of this.#plan.memory.f32.subarray(floats >>> 2, (floats >>> 2) + count)) sum += value;
-    return sum;
-  }
-
-  /** The nearest group of some of the centres. */
-  assignCentres({ centres, groups, table, nearest }: GroupJob, first: number, end: number): void {
-    const { dims } = this;
-    const plan = this.#plan;
-    const scratch = plan.reserve('group distances', groups * 4);
-    plan.kernels.assignExactly(
-      centres + first * dims * 4,
-      end - first,
-      dims,
-      table,
-      groups,
-      scratch,
-      nearest + first * 4,
-    );
-  }
-
-  /** A few Lloyd's steps over the centres themselves; returns each centre's group. */
-  *#groupCentres(share: Share): Generator<Progress, Uint32Array> {
-    const plan = this.#plan;
-    const { memory, kernels } = plan;
-    const cells = this.count;
-    const dims = this.dims;
-    const bytes = dims * 4;
-    const groups = Cells.groupsOf(cells);
-    const table = plan.reserve('groupCentres', (groups + 1) * bytes);
-    for (let group = 0; group < groups; group++) {
-      const from = plan.ptr('centres') + Math.floor((group * cells) / groups) * bytes;
-      memory.u8.copyWithin(table + group * bytes, from, from + bytes);
-    }
-    const nearest = plan.reserve('nearest groups', cells * 4);
-    const sums = plan.reserve('sums of groups', groups * bytes);
-    const counts = plan.reserve('counts of groups', groups * 4);
-    for (let iteration = 0; iteration < 4; iteration++) {
-      const job: Job = { kind: 'group', centres: plan.ptr('centres'), groups, table, nearest };
-      yield* share(job, cells, (first, end) => {
-        this.assignCentres(job, first, end);
-        return { phase: 'train', done: 0, total: cells };
-      });
-      if (iteration === 3) break;
-      memory.u8.fill(0, sums, sums + groups * bytes);
-      memory.u8.fill(0, counts, counts + groups * 4);
-      for (let cell = 0; cell < cells; cell += SUMMED_ROWS) {
-        const rows = plan.ptr('centres') + cell * bytes;
-        kernels.accumulate(rows, Math.min(SUMMED_ROWS, cells - cell), dims, nearest + cell * 4, sums, counts);
-        yield { phase: 'train', done: 0, total: cells };
-      }
-      kernels.moveCentres(sums, counts, groups, dims, table);
-    }
-    const groupOf = memory.u32.slice(nearest >>> 2, (nearest >>> 2) + cells);
-    for (const region of ['nearest groups', 'sums of groups', 'counts of groups', 'group distances'])
-      plan.release(region);
-    return groupOf;
-  }
-
-  /** Writes the centre blocks, all in one run coded against the origin, or a run a group coded against its centre. */
-  *#codeRun(groupOf: Uint32Array | null): Generator<Progress> {
-    const plan = this.#plan;
-    const { kernels } = plan;
-    const cells = this.count;
-    const dims = this.dims;
-    const groups = groupOf ? Cells.groupsOf(cells) : 1;
-    const lists = listsOf(groupOf ?? new Uint32Array(cells), groups);
-    let blocks = 0;
-    for (const list of lists) blocks += Math.ceil(list.length / SLOTS);
-    const codeBytes = dims * 8;
-    const blockBytes = codeBytes + FACTOR_BYTES;
-    const region = plan.reserve('centreBlocks', blocks * blockBytes);
-    plan.reserve('groupOrder', groups * 8);
-    const starts = plan.reserve('groupStarts', (groups + 1) * 4) >>> 2;
-    if (!groupOf) plan.reserve('groupCentres', dims * 4);
-    const table = plan.ptr('groupCentres');
-    if (!groupOf) plan.memory.f32.fill(0, table >>> 2, (table >>> 2) + dims);
-    const centres = plan.ptr('centres');
-    const clock = new StepClock();
-    let block = 0;
-    for (let group = 0; group < groups; group++) {
-      plan.memory.u32[starts + group] = block;
-      const list = lists[group];
-      for (let first = 0; first < list.length; first += SLOTS, block++) {
-        const into = region + block * blockBytes;
-        kernels.clearBlock(into, codeBytes);
-        codeBlock(kernels, centres, list.slice(first, first + SLOTS), dims, table + group * dims * 4, into);
-        if (clock.isDue()) yield { phase: 'train', done: 0, total: cells };
-      }
-    }
-    plan.memory.u32[starts + groups] = block;
-    plan.set('Groups', groupOf ? groups : 0);
-  }
-
-  #reserveScratch(cells: number): void {
-    const candidates = 3 * cells + 640;
-    this.#plan.reserve('candidateKeys', candidates * 4);
-    this.#plan.reserve('candidates', candidates * 4);
-    this.#plan.reserve('bins', 1024 + candidates * 9 + 16);
-  }
-}
-
-// Loops over rows, as functions of their own: inside of a generator they take three times as long.
-
-/** How far numbers are above their mean, summed up to each. */
-function sumsAboveMean(numbers: Float32Array): Float64Array {
-  let mean = 0;
-  for (let i = 0; i < numbers.length; i++) mean += numbers[i] / numbers.length;
-  const sums = new Float64Array(numbers.length);
-  let sum = 0;
-  for (let i = 0; i < numbers.length; i++) {
-    sum += Math.max(0, numbers[i] - mean);
-    sums[i] = sum;
-  }
-  return sums;
-}
-
-/** The first of ascending numbers that is above one; the last where none is. */
-function firstAbove(numbers: Float64Array, one: number): number {
-  let low = 0;
-  let high = numbers.length - 1;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (numbers[middle] <= one) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-/** The cells of each group, ascending. */
-function listsOf(groupOf: Uint32Array, groups: number): number[][] {
-  const lists: number[][] = Array.from({ length: groups }, () => []);
-  for (let cell = 0; cell < groupOf.length; cell++) lists[groupOf[cell]].push(cell);
-  return lists;
-}
-
-/** Codes the centres of some cells against a point, into the slots of a block. */
-function codeBlock(
-  kernels: EngineKernels,
-  centres: number,
-  cells: readonly number[],
-  dims: number,
-  against: number,
-  block: number,
-): void {
-  for (let i = 0; i < cells.length; i++)
-    kernels.encode(centres + cells[i] * dims * 4, against, dims, block, i, 1, cells[i], 0);
 }
 
 /** Every `step`-th float from `at` on. */

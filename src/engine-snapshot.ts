@@ -1,4 +1,5 @@
-import { Cells, MAX_CELLS } from './cells.js';
+import { MAX_CELLS } from './cells.js';
+import { groupsOf } from './centres.js';
 import type { Engine } from './engine.js';
 import type { Metric } from './neighbors.js';
 import { decodeReach, encodeReach, type Reach } from './reach.js';
@@ -206,7 +207,7 @@ export class EngineSnapshot {
     const built = this.#integer('built', 12, 0, 1) === 1;
     expectContent(built || cells === 1, 'one cell before the first build', cells);
     const groups = this.#word(32);
-    const expectedGroups = built && groups > 0 ? Cells.groupsOf(cells) : 0;
+    const expectedGroups = built && groups > 0 ? groupsOf(cells) : 0;
     expectContent(groups === expectedGroups, `${expectedGroups} groups`, groups);
     const dims = this.#word(20);
     const principal = reader.has(MATRIX);

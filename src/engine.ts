@@ -1,4 +1,5 @@
 import { Cells, type CellsState, type RowPlaces } from './cells.js';
+import { Centres } from './centres.js';
 import type { GrowingMemory } from './kernels.js';
 import { isOutOfMemory, type RegionEntry } from './memory.js';
 import type { CappedBatch, Metric, Neighbors } from './neighbors.js';
@@ -165,6 +166,7 @@ export class Engine implements Tunable {
   readonly plan: EnginePlan;
   readonly rows: Rows;
   #space: Space;
+  #centres: Centres;
   #cells: Cells;
   #seed: bigint;
   #built = false;
@@ -198,7 +200,8 @@ export class Engine implements Tunable {
     this.rows = new Rows(this.plan, dimensions, metric, storage);
     this.#space = new Space(this.plan);
     this.#reserveScratch();
-    this.#cells = new Cells(this.plan);
+    this.#centres = new Centres(this.plan);
+    this.#cells = new Cells(this.plan, this.#centres);
     if (state) {
       this.rows.adopt(state.idCount, state.squaredNorm);
       this.#space.adoptOwn();
@@ -253,7 +256,7 @@ export class Engine implements Tunable {
   }
 
   get cells(): number {
-    return this.#cells.count;
+    return this.#centres.count;
   }
 
   get dims(): number {
@@ -403,7 +406,7 @@ export class Engine implements Tunable {
     if (this.#built) {
       const nearest = plan.reserve('nearest cells', CHUNK_ROWS * 8);
       this.#space.transform(staged, 1, plan.ptr('chunk'));
-      this.#cells.assign(plan.ptr('chunk'), 1, nearest, nearest + 4);
+      this.#centres.assign(plan.ptr('chunk'), 1, nearest, nearest + 4);
       cell = plan.memory.u32[nearest >>> 2];
       plan.release('nearest cells');
     }
@@ -600,7 +603,7 @@ export class Engine implements Tunable {
         return { phase: 'train', done: 0, total: sample.length };
       });
       plan.release('sampled ids');
-      yield* this.#cells.train(cells, sample.length, random, train ? undefined : 0, this.share);
+      yield* this.#centres.train(cells, sample.length, random, train ? undefined : 0, this.share);
       plan.release('sample');
     }
     if (cells > 1 || shells) {
@@ -623,7 +626,7 @@ export class Engine implements Tunable {
     if (sizes.includes(0)) {
       const numbers = yield* under(
         { phase: 'assign', done: rows, total: rows },
-        this.#cells.dropEmpty(sizes, this.share),
+        this.#centres.dropEmpty(sizes, this.share),
       );
       renumber(assigned, ids, numbers);
       sizes = sizes.filter((size) => size > 0);
@@ -680,8 +683,8 @@ export class Engine implements Tunable {
     this.rows.openChunk();
     if (job.kind === 'sample') this.#transformSample(job.ids, job.sample, first, end);
     else if (job.kind === 'train')
-      this.#cells.assignSample(job.sample, job.nearest, job.distances, first, end);
-    else if (job.kind === 'group') this.#cells.assignCentres(job, first, end);
+      this.#centres.assignSample(job.sample, job.nearest, job.distances, first, end);
+    else if (job.kind === 'group') this.#centres.assignCentres(job, first, end);
     else if (job.kind === 'assign') this.#assign(job.nearest, job.loose, first, end);
     else if (job.kind === 'encode') this.#fillCells(job, first, end);
     else if (job.kind === 'refine') this.#fillRecords(first, end);
@@ -718,7 +721,7 @@ export class Engine implements Tunable {
       const rotated = plan.ptr('chunk');
       this.#space.transform(floats, count, rotated);
       const cells = nearest + position * 4;
-      this.#cells.assign(rotated, count, cells, distances);
+      this.#centres.assign(rotated, count, cells, distances);
       if (loose) this.#cells.encode(floats, rotated, count, cells, loose + position * this.#cells.looseBytes);
     }
   }
@@ -774,7 +777,7 @@ export class Engine implements Tunable {
         const count = Math.min(CHUNK_ROWS, rows - i);
         const floats = this.rows.floats(first + i, count);
         this.#space.transform(floats, count, plan.ptr('chunk'));
-        this.#cells.assign(plan.ptr('chunk'), count, nearest, nearest + CHUNK_ROWS * 4);
+        this.#centres.assign(plan.ptr('chunk'), count, nearest, nearest + CHUNK_ROWS * 4);
         if (shelled) {
           const loose = nearest + CHUNK_ROWS * 8;
           this.#cells.encode(floats, plan.ptr('chunk'), count, nearest, loose);

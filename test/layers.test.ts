@@ -26,6 +26,7 @@ const LAYERS: readonly (readonly string[])[] = [
   [
     'buckets',
     'cells',
+    'centres',
     'codes',
     'exact',
     'filter',
@@ -48,7 +49,7 @@ const LAYERS: readonly (readonly string[])[] = [
     'user-ids',
   ],
   ['groups', 'join-queries', 'joinable', 'joins'], // streams of pages, over what an index can do
-  ['engine'], // composes cells, rows, space and the tuner's contract into the stages of a query
+  ['engine'], // composes centres, cells, rows, space and the tuner's contract into the stages of a query
   ['engine-snapshot', 'named-rows', 'passing'], // an engine ⇄ bytes; rows by the user's ids; among rows that pass, and within a distance
   ['engine-search'], // all ways of searching an engine
   ['engine-build', 'engine-explain', 'engine-joins'], // building one; what a search did; one as joins see it
@@ -61,6 +62,7 @@ const LAYERS: readonly (readonly string[])[] = [
 ];
 /** Imports within a layer that are allowed: who may read whom. */
 const WITHIN: Record<string, readonly string[]> = {
+  cells: ['centres'],
   'js/kernels': ['js/translated', 'kernels'],
   'join-queries': ['joinable'],
   joins: ['groups', 'join-queries', 'joinable'],

@@ -4,6 +4,7 @@ import { BaseSequencer } from 'vitest/node';
 /** The tests that mutation.ts runs against each mutant of one module: those of the same name, or these, in this order. */
 const TESTS: Record<string, readonly string[]> = {
   cells: ['snapshot', 'vector-index', 'vector-index.adding', 'vector-index.shells'],
+  centres: ['vector-index', 'vector-index.adding', 'snapshot'],
   engine: ['engine', 'vector-index', 'vector-index.adding', 'vector-index.async'],
   'engine-build': ['vector-index', 'vector-index.async', 'tuning'],
   'engine-explain': ['vector-index.explain'],

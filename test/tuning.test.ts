@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { Cells } from '../src/cells.js';
+import { Centres } from '../src/centres.js';
 import { Engine } from '../src/engine.js';
 import { VectorIndex } from '../src/vector-index.js';
 import { expectNearest, recallOver, rowsOf, truthOf } from './answers.js';
@@ -122,7 +122,7 @@ describe('a build', () => {
     vectors: Float32Array,
     dimensions: number,
   ): { exact: number; trained: boolean; cells: number } => {
-    const spies = [vi.spyOn(Engine.prototype, 'runExact'), vi.spyOn(Cells.prototype, 'train')];
+    const spies = [vi.spyOn(Engine.prototype, 'runExact'), vi.spyOn(Centres.prototype, 'train')];
     const { cells } = VectorIndex.from(vectors, { dimensions });
     const [exact, train] = spies.map((spy) => spy.mock.calls.length);
     for (const spy of spies) spy.mockRestore();
