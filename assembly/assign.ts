@@ -1,36 +1,10 @@
 // Ranking cells: a rotated row → its nearest centres, by the centres' own sign codes and then exactly.
 
-import { squaredL2, squaredL2Of4 } from './distance';
+import { squaredL2, squaredL2Gathered } from './distance';
 import { FACTOR_BYTES } from './encode';
 import { get, Plan, putFloat } from './plan';
 import { makeTable, scanCentres } from './scan';
 import { arrange, narrow } from './select';
-
-/**
- * Exact squared distances of the listed rows of a table.
- *
- * query   f32 × dims             read
- * table   f32 × … × dims         read at the ids
- * ids     u32 × count            read; up to three more are overwritten
- * out     f32 × count            written; up to three more are overwritten
- */
-function measure(query: usize, table: usize, dims: u32, ids: usize, count: u32, out: usize): void {
-  const bytes = (<usize>dims) << 2;
-  for (let i = count; i < ((count + 3) & ~3); i++) store<u32>(ids + ((<usize>i) << 2), load<u32>(ids));
-  for (const end = ids + ((<usize>count) << 2); ids < end; ids += 16, out += 16) {
-    v128.store(
-      out,
-      squaredL2Of4(
-        query,
-        table + <usize>load<u32>(ids) * bytes,
-        table + <usize>load<u32>(ids, 4) * bytes,
-        table + <usize>load<u32>(ids, 8) * bytes,
-        table + <usize>load<u32>(ids, 12) * bytes,
-        bytes,
-      ),
-    );
-  }
-}
 
 /** Cells up to which every centre is measured: below it, codes cost more than they save. */
 const FEW: u32 = 48;
@@ -62,7 +36,7 @@ export function rankCells(plan: usize, rotated: usize, want: u32, spare: u32, gr
     if (groups) {
       // The groups' distances come first, by the same list; then their order is kept apart.
       for (let i: u32 = 0; i < groups; i++) store<u32>(candidates + ((<usize>i) << 2), i);
-      measure(rotated, get(plan, Plan.GroupCentres), dims, candidates, groups, keys);
+      squaredL2Gathered(rotated, get(plan, Plan.GroupCentres), candidates, groups, dims, keys);
       const visited = min(groups, visit);
       if (groups > 1) arrange(plan, keys, candidates, groups, visited);
       const nearest = get(plan, Plan.GroupOrder);
@@ -85,7 +59,7 @@ export function rankCells(plan: usize, rotated: usize, want: u32, spare: u32, gr
       count = take;
     }
   }
-  measure(rotated, get(plan, Plan.Centres), dims, candidates, count, keys);
+  squaredL2Gathered(rotated, get(plan, Plan.Centres), candidates, count, dims, keys);
   if (want == 1) {
     let best: usize = 0;
     for (let i: usize = 4; i < (<usize>count) << 2; i += 4) if (load<f32>(keys + i) < load<f32>(keys + best)) best = i;

@@ -9,100 +9,77 @@
 
 import { addProduct, addSquare, storeLanes, sum4 } from './lanes';
 
+// acc + (x - q)², or with `dot` acc + x · q
 // @ts-ignore: decorator
 @inline
-export function squaredL2Of4(query: usize, p0: usize, p1: usize, p2: usize, p3: usize, bytes: usize): v128 {
-  let a = f32x4.splat(0);
-  let b = a;
-  let c = a;
-  let e = a;
-  let k: usize = 0;
-  for (const even = bytes & ~31; k < even; k += 32) {
-    let q = v128.load(query + k);
-    a = addSquare(a, v128.load(p0 + k), q);
-    b = addSquare(b, v128.load(p1 + k), q);
-    c = addSquare(c, v128.load(p2 + k), q);
-    e = addSquare(e, v128.load(p3 + k), q);
-    q = v128.load(query + k, 16);
-    a = addSquare(a, v128.load(p0 + k, 16), q);
-    b = addSquare(b, v128.load(p1 + k, 16), q);
-    c = addSquare(c, v128.load(p2 + k, 16), q);
-    e = addSquare(e, v128.load(p3 + k, 16), q);
-  }
-  if (k < bytes) {
-    const q = v128.load(query + k);
-    a = addSquare(a, v128.load(p0 + k), q);
-    b = addSquare(b, v128.load(p1 + k), q);
-    c = addSquare(c, v128.load(p2 + k), q);
-    e = addSquare(e, v128.load(p3 + k), q);
-  }
-  return sum4(a, b, c, e);
+function add(dot: bool, acc: v128, x: v128, q: v128): v128 {
+  return dot ? addProduct(acc, x, q) : addSquare(acc, x, q);
 }
 
-// @ts-ignore: decorator
-@inline
-export function dotOf4(query: usize, p0: usize, p1: usize, p2: usize, p3: usize, bytes: usize): v128 {
-  let a = f32x4.splat(0);
-  let b = a;
-  let c = a;
-  let e = a;
-  let k: usize = 0;
-  for (const even = bytes & ~31; k < even; k += 32) {
-    let q = v128.load(query + k);
-    a = addProduct(a, v128.load(p0 + k), q);
-    b = addProduct(b, v128.load(p1 + k), q);
-    c = addProduct(c, v128.load(p2 + k), q);
-    e = addProduct(e, v128.load(p3 + k), q);
-    q = v128.load(query + k, 16);
-    a = addProduct(a, v128.load(p0 + k, 16), q);
-    b = addProduct(b, v128.load(p1 + k, 16), q);
-    c = addProduct(c, v128.load(p2 + k, 16), q);
-    e = addProduct(e, v128.load(p3 + k, 16), q);
-  }
-  if (k < bytes) {
-    const q = v128.load(query + k);
-    a = addProduct(a, v128.load(p0 + k), q);
-    b = addProduct(b, v128.load(p1 + k), q);
-    c = addProduct(c, v128.load(p2 + k), q);
-    e = addProduct(e, v128.load(p3 + k), q);
-  }
-  return sum4(a, b, c, e);
-}
-
-// Distances of four rows to one query: 0 squared Euclidean, 1 dot product.
 // @ts-ignore: decorator
 @inline
 function of4(dot: bool, query: usize, p0: usize, p1: usize, p2: usize, p3: usize, bytes: usize): v128 {
-  return dot ? dotOf4(query, p0, p1, p2, p3, bytes) : squaredL2Of4(query, p0, p1, p2, p3, bytes);
-}
-
-// A tail repeats its first row, so that no load leaves the rows. (One loop for whole fours and the tail: three predictable
-// branches a four, and half the code.)
-// @ts-ignore: decorator
-@inline
-function contiguous(dot: bool, query: usize, rows: usize, count: u32, stride: u32, out: usize): void {
-  const bytes = (<usize>stride) << 2;
-  for (let left = <i32>count; left > 0; left -= 4) {
-    const p1 = left > 1 ? rows + bytes : rows;
-    const p2 = left > 2 ? rows + (bytes << 1) : rows;
-    const p3 = left > 3 ? rows + bytes * 3 : rows;
-    storeLanes(out, of4(dot, query, rows, p1, p2, p3, bytes), left);
-    rows += bytes << 2;
-    out += 16;
+  let a = f32x4.splat(0);
+  let b = a;
+  let c = a;
+  let e = a;
+  let k: usize = 0;
+  for (const even = bytes & ~31; k < even; k += 32) {
+    let q = v128.load(query + k);
+    a = add(dot, a, v128.load(p0 + k), q);
+    b = add(dot, b, v128.load(p1 + k), q);
+    c = add(dot, c, v128.load(p2 + k), q);
+    e = add(dot, e, v128.load(p3 + k), q);
+    q = v128.load(query + k, 16);
+    a = add(dot, a, v128.load(p0 + k, 16), q);
+    b = add(dot, b, v128.load(p1 + k, 16), q);
+    c = add(dot, c, v128.load(p2 + k, 16), q);
+    e = add(dot, e, v128.load(p3 + k, 16), q);
   }
+  if (k < bytes) {
+    const q = v128.load(query + k);
+    a = add(dot, a, v128.load(p0 + k), q);
+    b = add(dot, b, v128.load(p1 + k), q);
+    c = add(dot, c, v128.load(p2 + k), q);
+    e = add(dot, e, v128.load(p3 + k), q);
+  }
+  return sum4(a, b, c, e);
 }
 
+// Where row j of those to come is: in turn, or that of the j-th id.
 // @ts-ignore: decorator
 @inline
-function gathered(dot: bool, query: usize, rows: usize, ids: usize, count: u32, stride: u32, out: usize): void {
+function rowAt(rows: usize, ids: usize, j: u32, bytes: usize): usize {
+  return rows + <usize>(ids ? load<u32>(ids + ((<usize>j) << 2)) : j) * bytes;
+}
+
+// One loop for rows in turn (no ids) and gathered ones, for whole fours and the tail: a quarter of the code.
+// @ts-ignore: decorator
+@inline
+function ofEach(dot: bool, query: usize, rows: usize, ids: usize, count: u32, stride: u32, out: usize): void {
   const bytes = (<usize>stride) << 2;
   for (let left = <i32>count; left > 0; left -= 4) {
-    const p0 = rows + <usize>load<u32>(ids) * bytes;
-    const p1 = left > 1 ? rows + <usize>load<u32>(ids, 4) * bytes : p0;
-    const p2 = left > 2 ? rows + <usize>load<u32>(ids, 8) * bytes : p0;
-    const p3 = left > 3 ? rows + <usize>load<u32>(ids, 12) * bytes : p0;
+    let p0 = rows;
+    let p1 = rows + bytes;
+    let p2 = p1 + bytes;
+    let p3 = p2 + bytes;
+    if (left < 4) {
+      // A tail repeats its last row, so that no load leaves the rows.
+      const last = <u32>left - 1;
+      p0 = rowAt(rows, ids, 0, bytes);
+      p1 = rowAt(rows, ids, min(1, last), bytes);
+      p2 = rowAt(rows, ids, last, bytes);
+      p3 = p2;
+    } else if (ids) {
+      p0 = rows + <usize>load<u32>(ids) * bytes;
+      p1 = rows + <usize>load<u32>(ids, 4) * bytes;
+      p2 = rows + <usize>load<u32>(ids, 8) * bytes;
+      p3 = rows + <usize>load<u32>(ids, 12) * bytes;
+      ids += 16;
+    } else {
+      rows = p3 + bytes;
+    }
     storeLanes(out, of4(dot, query, p0, p1, p2, p3, bytes), left);
-    ids += 16;
     out += 16;
   }
 }
@@ -117,29 +94,29 @@ function gathered(dot: bool, query: usize, rows: usize, ids: usize, count: u32, 
  * Addresses are multiples of 16, stride of 4. Regions do not overlap. Any count, 0 included.
  */
 export function squaredL2(query: usize, rows: usize, count: u32, stride: u32, out: usize): void {
-  contiguous(false, query, rows, count, stride, out);
+  squaredL2Gathered(query, rows, 0, count, stride, out);
 }
 
 /** out[r] = rows[r] · query; regions as in squaredL2. */
 export function dot(query: usize, rows: usize, count: u32, stride: u32, out: usize): void {
-  contiguous(true, query, rows, count, stride, out);
+  dotGathered(query, rows, 0, count, stride, out);
 }
 
 /**
  * out[i] = |rows[ids[i]] - query|²
  *
- * query  f32 × stride   read
- * rows   f32 × … × stride   read at the listed ids only
- * ids    u32 × count    read
- * out    f32 × count    written
+ * query  f32 × stride       read
+ * rows   f32 × … × stride   read at the listed ids only; without ids (0), in turn
+ * ids    u32 × count        read, or 0
+ * out    f32 × count        written
  */
 export function squaredL2Gathered(query: usize, rows: usize, ids: usize, count: u32, stride: u32, out: usize): void {
-  gathered(false, query, rows, ids, count, stride, out);
+  ofEach(false, query, rows, ids, count, stride, out);
 }
 
 /** out[i] = rows[ids[i]] · query; regions as in squaredL2Gathered. */
 export function dotGathered(query: usize, rows: usize, ids: usize, count: u32, stride: u32, out: usize): void {
-  gathered(true, query, rows, ids, count, stride, out);
+  ofEach(true, query, rows, ids, count, stride, out);
 }
 
 /**

@@ -14,12 +14,12 @@ import { outside } from './fill';
 import { get, getFloat, Plan, put, putFloat } from './plan';
 import { widenQuery } from './quantize';
 import { drain, fillHeap, offer } from './rank';
-import { BATCH, bounds, takeOut, WAITING_BYTES } from './scan';
-import { GROUP_SPARE, prepare, rankRowsAt, scoresOf4, settle, SPARE, startScan } from './search';
+import { BATCH, scanBlocks } from './scan';
+import { GROUP_SPARE, prepare, rankRowsAt, SCORED, scoreRows, settle, SPARE, startScan } from './search';
 
 const NO_ROW: u32 = 0xffffffff;
 /** Rows that are ranked together at most. */
-const LIST: u32 = 256;
+const LIST: u32 = SCORED;
 /** Survivors that wait, once there is a limit, before they are ranked and it falls. */
 const RANKED: u32 = 16;
 
@@ -49,7 +49,6 @@ function scanPassing(plan: usize, first: usize, end: usize, g: f32, margin: f32)
   const bias = getFloat(plan, Plan.LutBias) + margin;
   const filter = get(plan, Plan.Filter);
   const labels = get(plan, Plan.Labels);
-  const estimates = get(plan, Plan.Waiting) + <usize>BATCH * WAITING_BYTES;
   let keys = get(plan, Plan.SurvivorKeys) + (get(plan, Plan.Pending) << 2);
   let rows = get(plan, Plan.SurvivorRows) + (get(plan, Plan.Pending) << 2);
   const limit: f32 = getFloat(plan, Plan.Worst) - g;
@@ -57,8 +56,7 @@ function scanPassing(plan: usize, first: usize, end: usize, g: f32, margin: f32)
   let passed: u32 = 0;
   while (first < end) {
     const stop = min(end, first + <usize>BATCH * blockBytes);
-    const waiting = bounds(false, plan, first, stop, limit, bias);
-    let n = takeOut(false, plan, waiting, g, margin, keys, rows, estimates);
+    let n = scanBlocks(plan, first, stop, limit, bias, g, margin, keys, rows);
     first = stop;
     if (filter) {
       looked += n;
@@ -254,30 +252,24 @@ function collectPending(plan: usize): void {
   const count = <u32>get(plan, Plan.Pending);
   put(plan, Plan.Pending, 0);
   put(plan, Plan.SurvivorCount, get(plan, Plan.SurvivorCount) + count);
-  if (!count) return;
   put(plan, Plan.RowsRanked, get(plan, Plan.RowsRanked) + count);
-  const positions = get(plan, Plan.SurvivorRows);
-  const query = get(plan, Plan.Query);
-  const rows = get(plan, Plan.Rows);
-  const rowBytes = get(plan, Plan.RowBytes);
-  const bytes = get(plan, Plan.Stride) << 2;
   const labels = get(plan, Plan.Labels);
-  const byDot = get(plan, Plan.Dot) != 0;
-  const int8 = get(plan, Plan.Int8) != 0;
   const limit = getFloat(plan, Plan.LimitScore);
-  const out = get(plan, Plan.Scores);
+  const scores = get(plan, Plan.Scores);
+  let positions = get(plan, Plan.SurvivorRows);
   let found = get(plan, Plan.Found) + (get(plan, Plan.FoundCount) << 3);
-  for (let i = count; i < ((count + 3) & ~3); i++) store<u32>(positions + ((<usize>i) << 2), load<u32>(positions));
-  for (let i: u32 = 0; i < count; i += 4) {
-    const s = positions + ((<usize>i) << 2);
-    scoresOf4(plan, s, rows, rowBytes, query, bytes, int8, byDot, out);
-    for (let j: u32 = 0, n = min<u32>(4, count - i); j < n; j++) {
-      const score = load<f32>(out + ((<usize>j) << 2));
+  for (let left = count; left; ) {
+    const n = min(SCORED, left);
+    scoreRows(plan, 0, positions, n);
+    for (let i: usize = 0; i < (<usize>n) << 2; i += 4) {
+      const score = load<f32>(scores + i);
       if (!(score <= limit)) continue;
       store<f32>(found, score);
-      store<u32>(found, load<u32>(labels + ((<usize>load<u32>(s + ((<usize>j) << 2))) << 2)), 4);
+      store<u32>(found, load<u32>(labels + ((<usize>load<u32>(positions + i)) << 2)), 4);
       found += 8;
     }
+    positions += (<usize>n) << 2;
+    left -= n;
   }
   put(plan, Plan.FoundCount, (found - get(plan, Plan.Found)) >> 3);
 }

@@ -96,34 +96,57 @@ function products(acc: v128, record: usize, low: v128, high: v128): v128 {
   );
 }
 
-/** Scores of four records: |x̂ - q|² or, ranked by inner product, -x̂ · q, with q as widenQuery rounded it. */
-export function int8ScoresOf4(plan: usize, p0: usize, p1: usize, p2: usize, p3: usize, out: usize): void {
+/**
+ * Scores of records: |x̂ - q|² or, ranked by inner product, -x̂ · q, with q as widenQuery rounded it.
+ *
+ * records    the first at `records`, the others behind it, or at the listed positions from there
+ * positions  u32 × count   read, or 0
+ * out        f32 × count   written; up to three more are overwritten
+ */
+export function int8Scores(plan: usize, records: usize, positions: usize, count: u32, out: usize): void {
   const codes = codesOf(<u32>get(plan, Plan.Stride));
+  const recordBytes = codes + 16;
   const wide = get(plan, Plan.WideQuery);
-  let a = i32x4.splat(0);
-  let b = a;
-  let c = a;
-  let e = a;
-  for (let i: usize = 0; i < codes; i += 16) {
-    const low = v128.load(wide + (i << 1));
-    const high = v128.load(wide + (i << 1), 16);
-    a = products(a, p0 + i, low, high);
-    b = products(b, p1 + i, low, high);
-    c = products(c, p2 + i, low, high);
-    e = products(e, p3 + i, low, high);
+  const unit = f32x4.splat(getFloat(plan, Plan.QueryUnit));
+  const square = f32x4.splat(getFloat(plan, Plan.QuerySquare));
+  const byDot = get(plan, Plan.Dot) != 0;
+  for (let i: u32 = 0; i < count; i += 4) {
+    // A tail repeats its first record.
+    const p0 = recordAt(records, positions, i, recordBytes);
+    const p1 = i + 1 < count ? recordAt(records, positions, i + 1, recordBytes) : p0;
+    const p2 = i + 2 < count ? recordAt(records, positions, i + 2, recordBytes) : p0;
+    const p3 = i + 3 < count ? recordAt(records, positions, i + 3, recordBytes) : p0;
+    let a = i32x4.splat(0);
+    let b = a;
+    let c = a;
+    let e = a;
+    for (let k: usize = 0; k < codes; k += 16) {
+      const low = v128.load(wide + (k << 1));
+      const high = v128.load(wide + (k << 1), 16);
+      a = products(a, p0 + k, low, high);
+      b = products(b, p1 + k, low, high);
+      c = products(c, p2 + k, low, high);
+      e = products(e, p3 + k, low, high);
+    }
+    const t0 = p0 + codes;
+    const t1 = p1 + codes;
+    const t2 = p2 + codes;
+    const t3 = p3 + codes;
+    const scales = f32x4(load<f32>(t0), load<f32>(t1), load<f32>(t2), load<f32>(t3));
+    const dots = f32x4.mul(f32x4.mul(scales, unit), f32x4.convert_i32x4_s(sum4i(a, b, c, e)));
+    if (byDot) {
+      v128.store(out, f32x4.neg(dots));
+    } else {
+      const norms = f32x4(load<f32>(t0, 4), load<f32>(t1, 4), load<f32>(t2, 4), load<f32>(t3, 4));
+      const squares = f32x4.add(norms, square);
+      v128.store(out, f32x4.max(f32x4.splat(0), f32x4.sub(squares, f32x4.add(dots, dots))));
+    }
+    out += 16;
   }
-  const t0 = p0 + codes;
-  const t1 = p1 + codes;
-  const t2 = p2 + codes;
-  const t3 = p3 + codes;
-  const scales = f32x4(load<f32>(t0), load<f32>(t1), load<f32>(t2), load<f32>(t3));
-  const unit = getFloat(plan, Plan.QueryUnit);
-  const dots = f32x4.mul(f32x4.mul(scales, f32x4.splat(unit)), f32x4.convert_i32x4_s(sum4i(a, b, c, e)));
-  if (get(plan, Plan.Dot)) {
-    v128.store(out, f32x4.neg(dots));
-    return;
-  }
-  const norms = f32x4(load<f32>(t0, 4), load<f32>(t1, 4), load<f32>(t2, 4), load<f32>(t3, 4));
-  const squares = f32x4.add(norms, f32x4.splat(getFloat(plan, Plan.QuerySquare)));
-  v128.store(out, f32x4.max(f32x4.splat(0), f32x4.sub(squares, f32x4.add(dots, dots))));
+}
+
+// @ts-ignore: decorator
+@inline
+function recordAt(records: usize, positions: usize, i: u32, recordBytes: usize): usize {
+  return records + <usize>(positions ? load<u32>(positions + ((<usize>i) << 2)) : i) * recordBytes;
 }

@@ -107,7 +107,7 @@ export const BATCH: u32 = 16;
 /** The same while there is no limit yet, and every slot survives. */
 const FIRST_BATCH: u32 = 2;
 /** A block that waits for that: 32 lower bounds less g, the mask of its survivors, the address of its factors. */
-export const WAITING_BYTES: usize = 144;
+const WAITING_BYTES: usize = 144;
 
 // Bounds of slots from sums of bytes one by one: what `bounds` gives, for where sixteen look-ups are sixteen loads.
 function boundsOneByOne(centres: bool, plan: usize, first: usize, end: usize, limit: f32, bias: f32): u32 {
@@ -186,7 +186,7 @@ function lowerBounds(wideSums: v128, factors: usize, at: usize, scale: v128, bia
  */
 // @ts-ignore: decorator
 @inline
-export function bounds(centres: bool, plan: usize, first: usize, end: usize, limit: f32, bias1: f32): u32 {
+function bounds(centres: bool, plan: usize, first: usize, end: usize, limit: f32, bias1: f32): u32 {
   if (SCALAR) return boundsOneByOne(centres, plan, first, end, limit, bias1);
   const groups = <u32>get(plan, Plan.Dims) >> 2;
   const codeBytes: usize = (<usize>groups) << (centres ? 5 : 4);
@@ -316,7 +316,7 @@ export function bounds(centres: bool, plan: usize, first: usize, end: usize, lim
  */
 // @ts-ignore: decorator
 @inline
-export function takeOut(
+function takeOut(
   centres: bool,
   plan: usize,
   waiting: u32,
@@ -362,6 +362,31 @@ function take(
 }
 
 /**
+ * Scans at most BATCH blocks of one cell: lower bounds and rows of the slots under `limit`, g apart, behind each other, their
+ * estimates behind Waiting. Returns how many; up to four more places are overwritten.
+ */
+export function scanBlocks(
+  plan: usize,
+  first: usize,
+  end: usize,
+  limit: f32,
+  bias: f32,
+  g: f32,
+  margin: f32,
+  keys: usize,
+  rows: usize,
+): u32 {
+  const waiting = bounds(false, plan, first, end, limit, bias);
+  return takeOut(false, plan, waiting, g, margin, keys, rows, estimatesOf(plan));
+}
+
+// @ts-ignore: decorator
+@inline
+function estimatesOf(plan: usize): usize {
+  return get(plan, Plan.Waiting) + <usize>BATCH * WAITING_BYTES;
+}
+
+/**
  * Scans the blocks [first, end) of one cell. Slots whose lower bound is under Worst are appended to SurvivorKeys and
  * SurvivorRows (there must be room for all slots); Worst falls to the largest of Estimates.
  * g = |q' - c'|², margin = 0.3 ε √g. Returns 1 if Estimates changed, else 0.
@@ -373,15 +398,14 @@ export function scanCell(plan: usize, first: usize, end: usize, g: f32, margin: 
   const k = <u32>get(plan, Plan.EstimateCount);
   const keys = get(plan, Plan.SurvivorKeys);
   const rows = get(plan, Plan.SurvivorRows);
-  const estimates = get(plan, Plan.Waiting) + <usize>BATCH * WAITING_BYTES;
+  const estimates = estimatesOf(plan);
   let pending = get(plan, Plan.Pending);
   let worst = getFloat(plan, Plan.Worst);
   let changed: u32 = 0;
   while (first < end) {
     const stop = min(end, first + <usize>(worst < Infinity ? BATCH : FIRST_BATCH) * blockBytes);
     const limit = worst - g;
-    const waiting = bounds(false, plan, first, stop, limit, bias);
-    const n = takeOut(false, plan, waiting, g, margin, keys + (pending << 2), rows + (pending << 2), estimates);
+    const n = scanBlocks(plan, first, stop, limit, bias, g, margin, keys + (pending << 2), rows + (pending << 2));
     pending += <usize>n;
     first = stop;
     // The places behind the last estimate hold slots that did not survive, or older ones: they are cut off here.

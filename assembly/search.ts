@@ -1,11 +1,11 @@
 // One whole engine query: rotate → choose cells → scan → refine → rank. All state is in the plan's regions.
 
-import { dot, dotOf4, squaredL2, squaredL2Of4 } from './distance';
+import { dotGathered, squaredL2Gathered } from './distance';
 import { FACTOR_BYTES } from './encode';
 import { get, getFloat, Plan, put, putFloat } from './plan';
 import { drain, fillHeap, isFarther, offerBounded, rank } from './rank';
 import { rankCells } from './assign';
-import { int8ScoresOf4, widenQuery } from './quantize';
+import { int8Scores, widenQuery } from './quantize';
 import { refineSurvivors } from './refine';
 import { transform } from './transform';
 import { makeTable, scanCell } from './scan';
@@ -14,36 +14,34 @@ import { makeTable, scanCell } from './scan';
 export const SPARE: u32 = 6;
 export const GROUP_SPARE: u32 = 8;
 
+/** Rows that are scored before they are looked at. */
+export const SCORED: u32 = 256;
+
 /**
- * Exact scores of the rows at four positions, from u32[positions] on, into f32[out]; lower is nearer. All that is the same for
- * every four rows comes from the caller, who reads it from the plan once.
+ * Exact scores, lower is nearer, of at most SCORED rows into Scores: those at the positions, or without them (0) the rows
+ * behind the first position.
+ *
+ * positions  u32 × count   read, or 0
  */
-// @ts-ignore: decorator
-@inline
-export function scoresOf4(
-  plan: usize,
-  positions: usize,
-  rows: usize,
-  rowBytes: usize,
-  query: usize,
-  bytes: usize,
-  int8: bool,
-  byDot: bool,
-  out: usize,
-): void {
-  const p0 = rows + <usize>load<u32>(positions) * rowBytes;
-  const p1 = rows + <usize>load<u32>(positions, 4) * rowBytes;
-  const p2 = rows + <usize>load<u32>(positions, 8) * rowBytes;
-  const p3 = rows + <usize>load<u32>(positions, 12) * rowBytes;
-  if (int8) int8ScoresOf4(plan, p0, p1, p2, p3, out);
-  else if (byDot) v128.store(out, f32x4.neg(dotOf4(query, p0, p1, p2, p3, bytes)));
-  else v128.store(out, squaredL2Of4(query, p0, p1, p2, p3, bytes));
+export function scoreRows(plan: usize, first: u32, positions: usize, count: u32): void {
+  const rows = get(plan, Plan.Rows) + <usize>first * get(plan, Plan.RowBytes);
+  const query = get(plan, Plan.Query);
+  const stride = <u32>get(plan, Plan.Stride);
+  const scores = get(plan, Plan.Scores);
+  if (get(plan, Plan.Int8)) {
+    int8Scores(plan, rows, positions, count, scores);
+  } else if (get(plan, Plan.Dot)) {
+    dotGathered(query, rows, positions, count, stride, scores);
+    for (let i: usize = 0; i < (<usize>count) << 2; i += 4) store<f32>(scores + i, -load<f32>(scores + i));
+  } else {
+    squaredL2Gathered(query, rows, positions, count, stride, scores);
+  }
 }
 
 /**
- * Ranks the rows at `count` positions exactly into Heap, four at a time.
+ * Ranks the rows at `count` positions exactly into Heap.
  *
- * positions  u32 × count   read; up to three more are overwritten
+ * positions  u32 × count   read
  */
 export function rankRowsAt(plan: usize, positions: usize, count: u32): void {
   const most = <u32>get(plan, Plan.MostRanked);
@@ -52,29 +50,23 @@ export function rankRowsAt(plan: usize, positions: usize, count: u32): void {
     count = room;
     put(plan, Plan.Capped, 1);
   }
-  if (!count) return;
-  const query = get(plan, Plan.Query);
-  const rows = get(plan, Plan.Rows);
-  const rowBytes = get(plan, Plan.RowBytes);
-  const bytes = get(plan, Plan.Stride) << 2;
+  put(plan, Plan.RowsRanked, get(plan, Plan.RowsRanked) + count);
   const labels = get(plan, Plan.Labels);
   const heap = get(plan, Plan.Heap);
   const k = <u32>get(plan, Plan.K);
-  const byDot = get(plan, Plan.Dot) != 0;
-  const int8 = get(plan, Plan.Int8) != 0;
-  const out = get(plan, Plan.Scores);
-  put(plan, Plan.RowsRanked, get(plan, Plan.RowsRanked) + count);
-  for (let i = count; i < ((count + 3) & ~3); i++) store<u32>(positions + ((<usize>i) << 2), load<u32>(positions));
-  for (let i: u32 = 0; i < count; i += 4) {
-    const s = positions + ((<usize>i) << 2);
-    scoresOf4(plan, s, rows, rowBytes, query, bytes, int8, byDot, out);
-    for (let j: u32 = 0, n = min<u32>(4, count - i); j < n; j++) {
-      const score = load<f32>(out + ((<usize>j) << 2));
+  const scores = get(plan, Plan.Scores);
+  for (let left = count; left; ) {
+    const n = min(SCORED, left);
+    scoreRows(plan, 0, positions, n);
+    for (let i: usize = 0; i < (<usize>n) << 2; i += 4) {
+      const score = load<f32>(scores + i);
       if (score > load<f32>(heap)) continue;
-      const id = load<u32>(labels + ((<usize>load<u32>(s + ((<usize>j) << 2))) << 2));
+      const id = load<u32>(labels + ((<usize>load<u32>(positions + i)) << 2));
       // A removed row's slot is empty, so it does not come here.
       if (isFarther(load<f32>(heap), load<u32>(heap, 4), score, id)) offerBounded(heap, k, score, id);
     }
+    positions += (<usize>n) << 2;
+    left -= n;
   }
 }
 
@@ -263,36 +255,17 @@ function hideRemoved(labels: usize, scores: usize, count: u32): void {
  * afterwards, as after `search`.
  */
 export function searchExact(plan: usize, first: u32, end: u32): void {
-  const query = get(plan, Plan.Query);
-  const stride = <u32>get(plan, Plan.Stride);
   const labels = get(plan, Plan.Labels);
   const heap = get(plan, Plan.Heap);
   const scores = get(plan, Plan.Scores);
   const dead = <u32>get(plan, Plan.DeadCount);
   const k = <u32>get(plan, Plan.K);
-  const byDot = get(plan, Plan.Dot) != 0;
-  const rowBytes = get(plan, Plan.RowBytes);
-  let rows = get(plan, Plan.Rows) + <usize>first * rowBytes;
   fillHeap(heap, k);
   if (get(plan, Plan.Int8)) widenQuery(plan);
-  for (let i: u32 = first; i < end; i += 256) {
-    const n = min<u32>(256, end - i);
-    if (get(plan, Plan.Int8)) {
-      // A tail repeats its first record; Scores has room for three more.
-      for (let j: u32 = 0; j < n; j += 4) {
-        const p0 = rows + <usize>j * rowBytes;
-        const p1 = j + 1 < n ? p0 + rowBytes : p0;
-        const p2 = j + 2 < n ? p1 + rowBytes : p0;
-        int8ScoresOf4(plan, p0, p1, p2, j + 3 < n ? p2 + rowBytes : p0, scores + ((<usize>j) << 2));
-      }
-    } else if (byDot) {
-      dot(query, rows, n, stride, scores);
-      for (let j: usize = 0; j < <usize>n << 2; j += 4) store<f32>(scores + j, -load<f32>(scores + j));
-    } else {
-      squaredL2(query, rows, n, stride, scores);
-    }
+  for (let i: u32 = first; i < end; i += SCORED) {
+    const n = min(SCORED, end - i);
+    scoreRows(plan, i, 0, n);
     if (dead) hideRemoved(labels + ((<usize>i) << 2), scores, n);
     rank(scores, labels + ((<usize>i) << 2), 0, n, k, heap, k);
-    rows += rowBytes << 8;
   }
 }

@@ -274,8 +274,8 @@ describe('the binaries', () => {
     return readFileSync(path.join(place, 'again.wasm'));
   };
 
-  it('with all kernels is under 45.5 kB', () => {
-    expect(all.length).toBeLessThan(45_500);
+  it('with all kernels is under 40 kB', () => {
+    expect(all.length).toBeLessThan(40_000);
   });
 
   const carried: [string, Binary, () => unknown][] = [
