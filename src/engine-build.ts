@@ -50,7 +50,6 @@ export function buildInPlace({ engine, tuner, passing }: EngineSearch, options: 
   const { keep, takeBack } = engine.begin();
   const tuned = new Map(tuner.tuned) as Map<number, TunedSetting[]>;
   tuner.forget();
-  passing.forget();
   let complete = false;
   try {
     finish(sort(engine, tuner, options));
@@ -59,6 +58,7 @@ export function buildInPlace({ engine, tuner, passing }: EngineSearch, options: 
   } finally {
     if (complete) {
       keep();
+      passing.forget();
     } else {
       takeBack();
       tuner.restore(tuned);

@@ -39,7 +39,7 @@ class Slices {
   readonly #turn: Turn = new Turn();
   /** Rejects when the signal does; never fulfilled. */
   readonly #aborted: Promise<never> | undefined;
-  readonly #onAbort: (() => void) | undefined;
+  #onAbort: (() => void) | undefined;
   #end: number;
   done = 0;
   total = 0;
@@ -50,14 +50,12 @@ class Slices {
     const { signal, sliceMs } = this.#options;
     this.#end = performance.now() + sliceMs;
     if (signal === undefined) return;
-    let onAbort: (() => void) | undefined;
     this.#aborted = new Promise((_, reject) => {
-      onAbort = () => reject(signal.reason);
+      this.#onAbort = () => reject(signal.reason);
+      signal.addEventListener('abort', this.#onAbort);
+      if (signal.aborted) this.#onAbort();
     });
     this.#aborted.catch(() => {}); // it may reject while nobody waits
-    this.#onAbort = onAbort as () => void;
-    signal.addEventListener('abort', this.#onAbort);
-    if (signal.aborted) this.#onAbort();
   }
 
   /** What a promise gives, unless the signal comes first. */
@@ -95,34 +93,28 @@ export async function toStream(
   stream: WritableStream,
   options: AsyncOptions = {},
 ): Promise<void> {
-  if (typeof stream?.getWriter !== 'function') {
-    throw typeError('ERR_ARGUMENT_TYPE', `stream: expected a WritableStream, got ${describe(stream)}`);
-  }
-  expectFree(stream);
+  expectFree(stream, 'WritableStream', 'getWriter');
   const slices = new Slices('save', options);
+  const writer = stream.getWriter();
   try {
-    const writer = stream.getWriter();
-    try {
-      for (const part of parts) {
-        await slices.pause();
-        if (part.length === 0) continue;
-        if (slices.done === 0) slices.total = totalOf(part);
-        await slices.wait(writer.ready);
-        // A copy: the stream may keep what it was given, and the memory may change or move.
-        await slices.wait(writer.write(part.slice()));
-        slices.done += part.length;
-      }
-      slices.tell();
-      await slices.wait(writer.close());
-    } catch (error) {
-      // Not waited for: a stream that hangs would not end either.
-      writer.abort(error).catch(() => {});
-      throw error;
-    } finally {
-      writer.closed.catch(() => {});
-      writer.releaseLock();
+    for (const part of parts) {
+      await slices.pause();
+      if (part.length === 0) continue;
+      if (slices.done === 0) slices.total = totalOf(part);
+      await slices.wait(writer.ready);
+      // A copy: the stream may keep what it was given, and the memory may change or move.
+      await slices.wait(writer.write(part.slice()));
+      slices.done += part.length;
     }
+    slices.tell();
+    await slices.wait(writer.close());
+  } catch (error) {
+    // Not waited for: a stream that hangs would not end either.
+    writer.abort(error).catch(() => {});
+    throw error;
   } finally {
+    writer.closed.catch(() => {});
+    writer.releaseLock();
     slices.close();
   }
 }
@@ -133,40 +125,41 @@ export async function fromStream<Result>(
   reading: Reading<Result>,
   options: AsyncOptions = {},
 ): Promise<Result> {
-  if (typeof stream?.getReader !== 'function') {
-    throw typeError('ERR_ARGUMENT_TYPE', `stream: expected a ReadableStream, got ${describe(stream)}`);
-  }
-  expectFree(stream);
+  expectFree(stream, 'ReadableStream', 'getReader');
   const slices = new Slices('load', options);
+  const source = new Source(stream, slices);
   try {
-    const source = new Source(stream, slices);
-    try {
-      for (;;) {
-        const step = reading.next();
-        if (step.done) {
-          await source.expectEnd();
-          slices.tell();
-          return step.value;
-        }
-        await source.fill(step.value);
-        if (slices.total === 0 && slices.done === 64) slices.total = source.total;
-        await slices.pause();
+    for (;;) {
+      const step = reading.next();
+      if (step.done) {
+        await source.expectEnd();
+        slices.tell();
+        return step.value;
       }
-    } catch (error) {
-      source.cancel(error);
-      throw error;
-    } finally {
-      reading.return(undefined as never); // no effect on one that has ended
-      source.close();
+      await source.fill(step.value);
+      if (slices.total === 0 && slices.done === 64) slices.total = source.total;
+      await slices.pause();
     }
+  } catch (error) {
+    source.cancel(error);
+    throw error;
   } finally {
+    reading.return(undefined as never); // no effect on one that has ended
+    source.close();
     slices.close();
   }
 }
 
-function expectFree(stream: { locked: boolean }): void {
-  if (!stream.locked) return;
-  throw typeError('ERR_ARGUMENT_TYPE', 'stream: expected one that nobody else uses, got a locked one');
+/** Fails unless this is a stream of a kind, which its method tells, and nobody else uses it. */
+function expectFree<Method extends string>(
+  stream: { locked: boolean } & Record<Method, unknown>,
+  kind: string,
+  method: Method,
+): void {
+  if (typeof stream?.[method] !== 'function')
+    throw typeError('ERR_ARGUMENT_TYPE', `stream: expected a ${kind}, got ${describe(stream)}`);
+  if (stream.locked)
+    throw typeError('ERR_ARGUMENT_TYPE', 'stream: expected one that nobody else uses, got a locked one');
 }
 
 /** Bytes of a stream, in pieces of any size. */
