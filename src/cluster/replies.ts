@@ -6,18 +6,20 @@ const DEAD_MS = 5000;
 /** Characters of an id. */
 const ID_CHARS = 36;
 
+/**
+ * Puts an answer into a list that goes after a while: KEYS[1]; ARGV: answer, milliseconds. A script, since each pipeline of
+ * ioredis takes all scripts of BullMQ over that its connection knows, which cost a block of two answers 0.5 ms of CPU.
+ */
+const REPLY = `redis.call('RPUSH', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])`;
+
 /** Puts an answer into a client's list. Not waited for: it goes the way of the word that the job has ended, ahead of it. */
 export function reply(
   redis: Redis,
   { replies, answer, bytes, ms }: { replies: string; answer: string; bytes: Uint8Array; ms: number },
 ): void {
   const message = Buffer.concat([Buffer.from(answer, 'latin1'), bytes]);
-  redis
-    .pipeline()
-    .rpush(replies, message)
-    .pexpire(replies, ms)
-    .exec()
-    .catch(() => {});
+  redis.eval(REPLY, 1, replies, message, ms).catch(() => {});
 }
 
 /**
