@@ -147,7 +147,10 @@ export function startScan(plan: usize): void {
   put(plan, Plan.RowsRanked, 0);
 }
 
-/** Stage 3: scans the first `probes` of Candidates; survivors are left waiting or have gone on to the next stage. */
+/**
+ * Stage 3: scans the first `probes` of Candidates; survivors are left waiting or have gone on to the next stage. Signs of
+ * CandidateKeys then tell of each cell whether it changed the k best estimates, for a tuner to see what patience would do.
+ */
 export function scanCells(plan: usize, probes: u32): void {
   const k = <u32>get(plan, Plan.K);
   const epsilon = getFloat(plan, Plan.Epsilon);
@@ -166,7 +169,8 @@ export function scanCells(plan: usize, probes: u32): void {
   let codes: u32 = 0;
   let probed: u32 = 0;
   while (probed < probes) {
-    const g = load<f32>(distances + ((<usize>probed) << 2));
+    const key = distances + ((<usize>probed) << 2);
+    const g = load<f32>(key);
     const entry = directory + ((<usize>load<u32>(candidates + ((<usize>probed) << 2))) << 4);
     probed++;
     const slots = load<u32>(entry, 4);
@@ -189,6 +193,7 @@ export function scanCells(plan: usize, probes: u32): void {
       first = end;
       left -= run;
     }
+    store<u32>(key, load<u32>(key) | (changed << 31));
     if (!patience) continue;
     idle = changed ? 0 : idle + 1;
     if (idle >= patience) break;

@@ -30,6 +30,8 @@ const DRAWN_IDS = 16_384;
 const MEAN_ROWS = 4000;
 /** Words of what one search did. */
 const COUNTERS = 6;
+/** Words of a bit for each cell. */
+const changeWords = (cells: number): number => (cells + 31) >>> 5;
 /** Survivors that wait for the next stage at most. */
 const SURVIVORS = 1024;
 /** Queries that cross into WebAssembly together. */
@@ -886,6 +888,7 @@ export class Engine implements Tunable {
     const stretches =
       settings || bytes <= FEW_EXACT_BYTES ? 1 : Math.min(MOST_STRETCHES, Math.ceil(bytes / EXACT_BYTES));
     const items = count * stretches;
+    const counterWords = COUNTERS + (settings ? changeWords(Math.min(settings.probes, this.cells)) : 0);
     const release = (): void => {
       for (const region of ['queries', 'ids', 'counters']) plan.release(`sample ${region}`);
     };
@@ -895,7 +898,7 @@ export class Engine implements Tunable {
     try {
       given = plan.reserve('sample queries', count * dimensions * 4);
       ids = plan.reserve('sample ids', items * k * 8);
-      counters = plan.reserve('sample counters', items * COUNTERS * 4);
+      counters = plan.reserve('sample counters', items * counterWords * 4);
     } catch (error) {
       release();
       if (!isOutOfMemory(error)) throw error;
@@ -917,6 +920,7 @@ export class Engine implements Tunable {
         ids,
         scores,
         counters,
+        counterWords,
       };
       let progress: Progress | undefined;
       yield* this.share(job, items, (first, end) => {
@@ -933,9 +937,10 @@ export class Engine implements Tunable {
           k,
         ),
         counters: queries.map((_, i) => {
-          const at = (counters >>> 2) + i * stretches * COUNTERS;
+          const at = (counters >>> 2) + i * stretches * counterWords;
           const [cells, codes, survivors, refined, ranked] = u32.subarray(at, at + COUNTERS);
-          return { cells, codes, survivors, refined, ranked, limit: f32[at + COUNTERS - 1] };
+          const changes = u32.slice(at + COUNTERS, at + COUNTERS + changeWords(settings ? cells : 0));
+          return { cells, codes, survivors, refined, ranked, limit: f32[at + COUNTERS - 1], changes };
         }),
       };
     } finally {
@@ -945,7 +950,7 @@ export class Engine implements Tunable {
 
   /** Runs the item of a query, all queries in one stretch of the rows before the next; results by query, then stretch. */
   #runOne(job: SearchJob, item: number): void {
-    const { queries, k, settings, stretches, ids, scores, counters } = job;
+    const { queries, k, settings, stretches, ids, scores, counters, counterWords } = job;
     const { dimensions, count } = this.rows;
     const at = (queries >>> 2) + (item % job.count) * dimensions;
     const query = this.plan.memory.f32.slice(at, at + dimensions);
@@ -962,10 +967,11 @@ export class Engine implements Tunable {
     u32.copyWithin(place, results, results + found);
     u32.fill(0xffffffff, place + found, place + k);
     u32.copyWithin((scores >>> 2) + i * k, results + this.#places, results + this.#places + found);
-    const { cells, codes, survivors, refined, ranked, limit } = this.counters();
-    const own = (counters >>> 2) + i * COUNTERS;
+    const { cells, codes, survivors, refined, ranked, limit, changes } = this.counters();
+    const own = (counters >>> 2) + i * counterWords;
     u32.set([cells, codes, survivors, refined, ranked], own);
     this.plan.memory.f32[own + COUNTERS - 1] = limit;
+    if (settings) u32.set(changes, own + COUNTERS);
   }
 
   /** Runs many searches with the same settings. Returns nothing: neighbors, distances and counts are written. */
@@ -1134,7 +1140,19 @@ export class Engine implements Tunable {
       refined: plan.get('RowsRefined'),
       ranked: plan.get('RowsRanked'),
       limit: plan.memory.f32[plan.word('Worst')],
+      changes: this.#changes(),
     };
+  }
+
+  /** Of each cell that the last search probed a bit: whether it changed the best estimates (scanCells). */
+  #changes(): Uint32Array {
+    const { plan } = this;
+    const { u32 } = plan.memory;
+    const keys = plan.ptr('candidateKeys') >>> 2;
+    const probed = plan.get('CellsProbed');
+    const changes = new Uint32Array(changeWords(probed));
+    for (let i = 0; i < probed; i++) changes[i >>> 5] |= (u32[keys + i] >>> 31) << (i & 31);
+    return changes;
   }
 
   /** The cells that the last search probed, in its order. */

@@ -97,10 +97,12 @@ export interface Counters {
   ranked: number;
   /** What a lower bound had to be under at the end of the scan; of no meaning after exact searches. */
   limit: number;
+  /** Of each cell a bit, the first visited in the lowest: whether it changed the k best estimates. */
+  changes: Uint32Array;
 }
 
 /** What searches did on average. */
-export type Work = Omit<Counters, 'limit'>;
+export type Work = Omit<Counters, 'limit' | 'changes'>;
 
 /** Stands where there is no row. */
 export const NO_ROW = 0xffffffff;

@@ -31,6 +31,8 @@ export type Job =
       ids: number;
       scores: number;
       counters: number;
+      /** Of each search. */
+      counterWords: number;
     };
 
 /** Bytes to be copied from an address in another memory to one in the memory of the build. */

@@ -17,9 +17,16 @@ interface Known {
   version: number;
   k: number;
   cells: number;
-  exact: Map<number, Uint32Array>;
-  wide: Map<number, Uint32Array>;
+  exact: Map<number, Seen>;
+  wide: Map<number, Seen>;
   isTooNarrow?: boolean;
+}
+
+/** What the search that found a query's true neighbors saw. */
+interface Seen {
+  neighbors: Uint32Array;
+  /** The cells, by their place in its order, that changed its best estimates; of an exact search null. */
+  changes: Uint32Array | null;
 }
 
 /** What a sample's queries did with some settings. */
@@ -61,6 +68,7 @@ export class Sample {
   readonly k: number;
   /** True neighbors, queries × k. */
   readonly truth: Uint32Array;
+  #seen: readonly Seen[];
   /** Neighbors that are asked for: a row that is a query finds itself, which does not count. */
   #width: number;
   /** What was measured on all of these queries, or given up, by settings. Targets must not fall. */
@@ -71,15 +79,27 @@ export class Sample {
     steps: Steps,
     queries: readonly Float32Array[],
     k: number,
-    truth: Uint32Array,
+    seen: readonly Seen[],
     width: number,
   ) {
     this.engine = engine;
     this.steps = steps;
     this.queries = queries;
     this.k = k;
-    this.truth = truth;
+    this.truth = new Uint32Array(queries.length * k).fill(NO_ROW);
+    for (const [i, { neighbors }] of seen.entries()) this.truth.set(neighbors, i * k);
+    this.#seen = seen;
     this.#width = width;
+  }
+
+  /** Of each query the cells, by their place in its order, that change its best estimates: the same for every bound. */
+  *changes(): Generator<Progress, Uint32Array[]> {
+    const { engine, queries } = this;
+    const changes = this.#seen.flatMap((seen) => seen.changes ?? []);
+    if (changes.length === queries.length) return changes;
+    const narrowest = { ...TRUTH, epsilon: 0 };
+    const { counters } = yield* engine.runEach(queries, this.#width, narrowest, this.steps.next);
+    return counters.map((did) => placesOf(did.changes));
   }
 
   /** Runs the queries and averages what they did; gives up half-way where a target is out of reach. */
@@ -165,16 +185,14 @@ export class Sampler {
   *draw(k: number, wanted: number, given?: Float32Array[]): Generator<Progress, Sample> {
     const own = given ? null : this.drawIds(wanted);
     const queries = given ?? (own as number[]).map((id) => this.#engine.vector(id));
-    const truth = yield* this.#truth(queries, own, k, false);
-    return new Sample(this.#engine, this.#steps, queries, k, truth, own ? k + 1 : k);
+    const seen = yield* this.#see(queries, own, k, false);
+    return new Sample(this.#engine, this.#steps, queries, k, seen, own ? k + 1 : k);
   }
 
   /** A sample of queries with these true neighbors, rows × any number, or with those that exact searches find. */
   given(queries: Float32Array[], k: number, truth?: Uint32Array | Int32Array): Sample {
-    const neighbors = truth
-      ? this.#columns(truth, queries.length, k)
-      : finish(this.#truth(queries, null, k, true));
-    return new Sample(this.#engine, this.#steps, queries, k, neighbors, k);
+    const seen = truth ? this.#columns(truth, queries.length, k) : finish(this.#see(queries, null, k, true));
+    return new Sample(this.#engine, this.#steps, queries, k, seen, k);
   }
 
   /** Ids of random rows, all different; of more wanted, the first are the same. */
@@ -188,38 +206,35 @@ export class Sampler {
     return Array.from(rows, (row) => ids[row]);
   }
 
-  *#truth(
-    queries: Float32Array[],
-    own: number[] | null,
+  *#see(
+    queries: readonly Float32Array[],
+    own: readonly number[] | null,
     k: number,
     exact: boolean,
-  ): Generator<Progress, Uint32Array> {
+  ): Generator<Progress, Seen[]> {
     const engine = this.#engine;
     const width = own ? k + 1 : k;
     const before: Known = own ? this.#knownOf(k) : this.#nothingKnown(k);
     let all = exact || isTruthCheap(engine, queries.length);
     if (!all) all = before.isTooNarrow ??= yield* this.#isBoundTooNarrow(queries, width);
-    const truth = new Uint32Array(queries.length * k).fill(NO_ROW);
     const known = all ? before.exact : before.wide;
     const unknown = queries.map((_, i) => i).filter((i) => !known.has(own?.[i] ?? NO_ROW));
     const asked = unknown.map((i) => queries[i]);
-    const { ids } = yield* engine.runEach(asked, width, all ? null : TRUTH, this.#steps.next);
-    for (const [place, i] of unknown.entries()) {
-      let at = i * k;
-      for (const id of ids.subarray(place * width, (place + 1) * width)) {
-        if (id !== own?.[i] && at < (i + 1) * k) truth[at++] = id;
-      }
-    }
-    for (const [i, id] of (own ?? []).entries()) {
-      const neighbors = known.get(id);
-      if (neighbors) truth.set(neighbors, i * k);
-      else known.set(id, truth.slice(i * k, (i + 1) * k));
-    }
-    return truth;
+    const { ids, counters } = yield* engine.runEach(asked, width, all ? null : TRUTH, this.#steps.next);
+    const fresh: Seen[] = unknown.map((i, place) => ({
+      neighbors: ids
+        .subarray(place * width, (place + 1) * width)
+        .filter((id) => id !== own?.[i])
+        .slice(0, k),
+      changes: all ? null : placesOf(counters[place].changes),
+    }));
+    if (!own) return fresh;
+    for (const [place, i] of unknown.entries()) known.set(own[i], fresh[place]);
+    return own.map((id) => known.get(id) as Seen);
   }
 
   /** Whether the bound that would stand for the truth loses neighbors of some queries. */
-  *#isBoundTooNarrow(queries: Float32Array[], k: number): Generator<Progress, boolean> {
+  *#isBoundTooNarrow(queries: readonly Float32Array[], k: number): Generator<Progress, boolean> {
     const count = Math.min(CHECKED, queries.length);
     const some = Array.from({ length: count }, (_, i) => queries[Math.floor((i * queries.length) / count)]);
     const wide = yield* this.#engine.runEach(some, k, TRUTH, this.#steps.next);
@@ -242,16 +257,12 @@ export class Sampler {
   }
 
   /** The first k of each row of a table of neighbors, rows removed since left out. */
-  #columns(truth: Uint32Array | Int32Array, rows: number, k: number): Uint32Array {
+  #columns(truth: Uint32Array | Int32Array, rows: number, k: number): Seen[] {
     const width = rows ? truth.length / rows : k;
-    const taken = new Uint32Array(rows * k).fill(NO_ROW);
-    for (let i = 0; i < rows; i++) {
-      let at = i * k;
-      for (let j = i * width; j < (i + 1) * width && at < (i + 1) * k; j++) {
-        if (!this.#engine.isRemoved(truth[j])) taken[at++] = truth[j];
-      }
-    }
-    return taken;
+    return Array.from({ length: rows }, (_, i) => {
+      const row = Uint32Array.from(truth.subarray(i * width, (i + 1) * width));
+      return { neighbors: row.filter((id) => !this.#engine.isRemoved(id)).subarray(0, k), changes: null };
+    });
   }
 }
 
@@ -269,4 +280,12 @@ export function lowerBound(values: Float64Array): number {
   let squares = 0;
   for (const value of values) squares += (value - average) * (value - average);
   return average - CONFIDENCE * Math.sqrt(squares / (values.length - 1) / values.length);
+}
+
+/** Places of the bits that are set. */
+function placesOf(bits: Uint32Array): Uint32Array {
+  const places: number[] = [];
+  for (const [word, left] of bits.entries())
+    for (let set = left; set !== 0; set &= set - 1) places.push(32 * word + 31 - Math.clz32(set & -set));
+  return Uint32Array.from(places);
 }

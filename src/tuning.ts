@@ -59,17 +59,18 @@ export interface Evaluation {
 }
 
 const TARGETS: readonly number[] = [0.9, 0.95, 0.99];
-/** Two bounds that are tried differ by this at least. */
-const APART = 0.35;
 /** Added to epsilon, at most, for more neighbors than were tuned. */
 const WIDER = 0.6;
 /** Added to the largest of them where even all cells do not suffice. */
 const WIDEST = 1;
+/** Predictions that are tried for a target, and the share of the last one's cost under which a better one is. */
+const MOST_TRIES = 6;
+const WORTH_TRYING = 0.98;
+/** What is asked for on top at least, where a try found too little: else the same would be tried again. */
+const LEAST_LACK = 0.0005;
 /** First step by which a setting that is met with room to spare is narrowed, and how many are tried. */
 const EPSILON_STEP = 0.4;
-const MOST_TRIES = 3;
-/** Where probes were too few, at least so many times as many are tried. */
-const LEAST_STEP = 1.05;
+const MOST_NARROWER = 3;
 const DEFAULT_K = 10;
 /** How often about a tuning runs its sample: before any target, and for each; for progress only. */
 const PASSES = 4;
@@ -105,6 +106,8 @@ export class Tuner {
   #tuned: Map<number, TunedSetting[]> = new Map();
   #sampler: Sampler;
   #steps: Steps = new Steps();
+  /** Whether the second stage's order sufficed for fewer rows after it, at all targets of a tuning so far. */
+  #isOrderTrusted = true;
   /** What was asked for last, and what it was given. */
   #last: { k: number; recall: number; settings: Settings | null } | undefined;
 
@@ -171,9 +174,9 @@ export class Tuner {
   /**
    * Measures settings for one or several targets and keeps them.
    *
-   * One wide pass over the sample tells, for every true neighbor, in which cell of the query's order it lies and which
-   * bound lets its code through; that predicts the recall of every (probes, epsilon). The cheapest predictions are then
-   * run and corrected by what they really find. Cost is modeled from what the queries did (cells, codes, rows), not from
+   * Where each true neighbor's cell lies in the query's order, which bound lets its code through, and which cells change the
+   * best estimates, predict the recall of every (probes, epsilon, patience). The cheapest predictions are then run, and
+   * corrected by what they really find. Cost is modeled from what the queries did (cells, codes, rows), not from
    * a clock, so that the same data gives the same settings on every machine.
    */
   *tune(options: TuneOptions, queries?: Float32Array[]): Generator<Progress, TuningReport> {
@@ -186,6 +189,7 @@ export class Tuner {
     const size = sample.queries.length;
     const grid = yield* predict(sample);
     const settings: TunedSetting[] = [];
+    this.#isOrderTrusted = true;
     for (const target of targets) settings.push(yield* this.#settle(sample, grid, target));
     if (size > 0) {
       const others = (this.#tuned.get(k) ?? []).filter((old) => !targets.includes(old.target));
@@ -196,7 +200,9 @@ export class Tuner {
       );
     }
     const probes = ladder(engine.cells);
-    const table = probes.map((p) => grid.epsilons.map((e) => (size ? mean(grid.recalls(p, e)) : 1)));
+    const predicted = (probes: number, epsilon: number): number =>
+      size ? mean(grid.recalls({ probes, epsilon, patience: 0 })) : 1;
+    const table = probes.map((p) => grid.epsilons.map((epsilon) => predicted(p, epsilon)));
     const report: TuningReport = {
       k,
       sample: size,
@@ -276,14 +282,9 @@ export class Tuner {
 
   /** Modeled cost of a search that reaches a recall on a small sample, with codes weighed as in a larger index. */
   *tryCost(recall: number): Generator<Progress, number> {
-    const sample = yield* this.#sampler.draw(DEFAULT_K, 60);
-    const grid = yield* predict(sample);
-    let least = Number.POSITIVE_INFINITY;
-    grid.epsilons.forEach((epsilon) => {
-      const probes = grid.probesFor(recall, epsilon);
-      if (probes > 0) least = Math.min(least, grid.cost({ probes, epsilon, patience: 0 }, TRIAL_WEIGHT));
-    });
-    return least;
+    const grid = yield* predict(yield* this.#sampler.draw(DEFAULT_K, 60));
+    const [cheapest] = grid.choose(recall, TRIAL_WEIGHT);
+    return cheapest ? grid.cost(cheapest, TRIAL_WEIGHT) : Number.POSITIVE_INFINITY;
   }
 
   /** The cheapest setting that reaches a target on the sample. */
@@ -292,16 +293,6 @@ export class Tuner {
     const size = sample.queries.length;
     const best = { ...untuned(engine), target, recall: 1, atLeast: 1, met: size === 0, cost: Infinity };
     if (size === 0) return { ...best, met: true };
-    const predictions: Settings[] = [];
-    grid.epsilons.forEach((epsilon) => {
-      const probes = grid.probesFor(target, epsilon);
-      if (probes > 0) predictions.push({ probes, epsilon, patience: 0 });
-    });
-    const cost = (settings: Settings): number => grid.cost(settings);
-    predictions.sort((a, b) => cost(a) - cost(b));
-    const [cheapest] = predictions;
-    const other = predictions.find(({ epsilon }) => Math.abs(epsilon - cheapest.epsilon) >= APART);
-    const starts = other ? [cheapest, other] : predictions.slice(0, 1);
     let found: TunedSetting | undefined;
     const tryIt = function* (settings: Settings): Generator<Progress, TunedSetting> {
       const { recalls, counters } = yield* sample.measure(settings, target);
@@ -317,25 +308,16 @@ export class Tuner {
       if (measured.met && (!found || measured.cost < found.cost)) found = measured;
       return measured;
     };
-    const bases: TunedSetting[] = [];
-    for (const prediction of starts) {
-      // Prediction and truth differ a little: what the last try lacked is asked for on top.
-      const { epsilon } = prediction;
-      let { probes } = prediction;
-      for (let step = 0; step < 4; step++) {
-        const settings = { probes, epsilon, patience: 0 };
-        const tried = yield* tryIt(settings);
-        if (tried.met) {
-          bases.push(tried);
-          break;
-        }
-        const { recalls } = yield* sample.measure(settings);
-        const lack = mean(grid.recalls(probes, epsilon, recalls.length)) - mean(recalls);
-        const aimed = grid.probesFor(target + Math.max(0, lack), epsilon);
-        const next = Math.min(engine.cells, Math.max(aimed, Math.ceil(probes * LEAST_STEP)));
-        if (aimed === 0 || next === probes) break;
-        probes = next;
-      }
+    // Prediction and truth differ a little: what the last try lacked is asked for on top, what it had too much of is not.
+    let [choice] = grid.choose(target);
+    for (let tries = 0, lack = 0; choice && tries < MOST_TRIES; tries++) {
+      const tried = yield* tryIt(choice);
+      const { recalls } = yield* sample.measure(choice);
+      const more = lowerBound(grid.recalls(choice, recalls.length)) - tried.atLeast - lack;
+      lack += tried.met ? more : Math.max(more, LEAST_LACK);
+      const [next] = grid.choose(target + lack);
+      if (tried.met && !(next && grid.cost(next) < WORTH_TRYING * grid.cost(choice))) break;
+      choice = next;
     }
     // Beyond what the wide pass saw: more and more of everything, up to all cells and the widest bound.
     for (let probes = Math.min(engine.cells, grid.probes), wider = 0; !found; ) {
@@ -347,43 +329,13 @@ export class Tuner {
       wider += WIDEST / 2;
       if (wider <= WIDEST) continue;
       // Perhaps the second stage drops them: its order is rough, and many neighbors lie close together.
-      for (const { epsilon, probes } of engine.isRefined ? starts : [])
+      for (const { epsilon, probes } of engine.isRefined ? grid.choose(target).slice(0, 2) : [])
         for (const keep of [3 * sample.k + 17, mostKept(sample.k)])
           if (!found) yield* tryIt({ probes, epsilon, patience: 0, keep });
       if (!found) return widest;
     }
-    // Patience spends cells where a query is still finding something, and saves them elsewhere: the more the narrower the
-    // bound, so that the dearer of two settings may become the cheaper one.
-    let enough: TunedSetting | undefined;
-    let tooFew: TunedSetting | undefined;
-    for (const base of bases.length > 0 ? bases : [found as unknown as TunedSetting]) {
-      if (base.probes < 24 || engine.cells <= base.probes) continue;
-      const probes = Math.min(engine.cells, 2 * base.probes);
-      let before: TunedSetting | undefined;
-      for (const share of [0.3, 0.5, 0.7]) {
-        const tried = yield* tryIt({
-          probes,
-          epsilon: base.epsilon,
-          patience: Math.ceil(base.probes * share),
-        });
-        if (tried.met && !(enough && enough.cost < tried.cost)) [enough, tooFew] = [tried, before];
-        if (tried.met || tried.cost > (found as unknown as TunedSetting).cost) break;
-        before = tried;
-      }
-    }
-    // Then less of that, between what was enough and what was not.
-    for (let tries = 0; enough && tries < MOST_TRIES; tries++) {
-      const { probes, epsilon, patience: high } = enough as TunedSetting;
-      const low: number = tooFew?.patience ?? Math.floor(high / 2);
-      if (high - low <= 1 + high / 20) break;
-      const share = tooFew ? (target - tooFew.atLeast) / (enough.atLeast - tooFew.atLeast) : 0.5;
-      const patience = Math.round(low + (high - low) * Math.min(0.8, Math.max(0.2, share)));
-      const tried = yield* tryIt({ probes, epsilon, patience });
-      if (tried.met) enough = tried;
-      else tooFew = tried;
-    }
     // Without patience less of the rest, by halving steps, for as long as it is met.
-    for (let step = 1, tries = 0; step > 0.2 && tries < MOST_TRIES; tries++) {
+    for (let step = 1, tries = 0; step > 0.2 && tries < MOST_NARROWER; tries++) {
       const best = found as unknown as TunedSetting;
       if (best.patience > 0 || best.atLeast < target + 0.001) break;
       const narrower = { probes: best.probes, epsilon: best.epsilon, patience: 0 };
@@ -399,11 +351,10 @@ export class Tuner {
       if (epsilon > grid.epsilons[0] && atLeast > target + 0.001)
         yield* tryIt({ probes, epsilon: Math.round((epsilon - 0.15) * 100) / 100, patience });
     }
-    // Fewer rows after the second stage, where its order is good enough.
-    const last = found as unknown as TunedSetting;
-    if (engine.isRefined) {
-      const { probes, epsilon, patience } = last;
-      yield* tryIt({ probes, epsilon, patience, keep: leastKeep(sample.k) });
+    // Fewer rows after the second stage, where its order is good enough; where it was not for a lower target, it is not now.
+    if (engine.isRefined && this.#isOrderTrusted) {
+      const { probes, epsilon, patience } = found as unknown as TunedSetting;
+      this.#isOrderTrusted = (yield* tryIt({ probes, epsilon, patience, keep: leastKeep(sample.k) })).met;
     }
     return found as unknown as TunedSetting;
   }

@@ -197,6 +197,41 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
+describe('changes', () => {
+  it('tell where each patience ends a scan, and that a bound has no part in it', () => {
+    const engine = emptyEngine('euclidean', 'f32');
+    append(engine, clumpedRows(ROWS, DIMENSIONS, 60, 0.9, 12));
+    build(engine, 40);
+    const bits = ({ changes, cells }: { changes: Uint32Array; cells: number }): number[] =>
+      Array.from({ length: cells }, (_, place) => (changes[place >> 5] >>> (place & 31)) & 1);
+    let early = 0;
+    for (let row = 0; row < ROWS; row += 30) {
+      const query = engine.vector(row);
+      engine.run(query, 5, { probes: 40, epsilon: 3, patience: 0 });
+      const all = bits(engine.counters());
+      expect(all.length).toBe(40);
+      engine.run(query, 5, { probes: 40, epsilon: 0.5, patience: 0 });
+      expect(bits(engine.counters())).toEqual(all);
+      // The limit falls where the best estimates change, once there are ten.
+      for (const probes of [2, 7, 21]) {
+        engine.run(query, 5, { probes, epsilon: 3, patience: 0 });
+        const { limit } = engine.counters();
+        engine.run(query, 5, { probes: probes + 1, epsilon: 3, patience: 0 });
+        expect(engine.counters().limit < limit).toBe(all[probes] === 1);
+      }
+      for (const patience of [1, 2, 4, 9]) {
+        engine.run(query, 5, { probes: 40, epsilon: 3, patience });
+        const none = '0'.repeat(patience);
+        const end = all.join('').indexOf(none);
+        expect(engine.counters().cells).toBe(end < 0 ? 40 : end + patience);
+        expect(bits(engine.counters())).toEqual(all.slice(0, end < 0 ? 40 : end + patience));
+        if (end >= 0) early++;
+      }
+    }
+    expect(early).toBeGreaterThan(100);
+  });
+});
+
 describe('runEach', () => {
   it('searches many bytes of rows exactly in stretches, a step each, and finds what one go over all rows finds', () => {
     const dimensions = 512;
