@@ -40,6 +40,8 @@ export class LinearMemory {
   /** Regions of others. */
   #fixed: Map<string, Region> = new Map();
   #base = BASE;
+  /** Bytes of the memory when the views were last forgotten: those made since are at least as long. */
+  #viewed = 0;
   #f32: Float32Array = new Float32Array(0);
   #u32: Uint32Array = new Uint32Array(0);
   #u8: Uint8Array = new Uint8Array(0);
@@ -181,8 +183,7 @@ export class LinearMemory {
     const now = this.memory.buffer.byteLength;
     if (end <= now) {
       // A shared memory that others made grow: the old views are whole, and too short.
-      if (this.#f32.byteLength < now || this.#u32.byteLength < now || this.#u8.byteLength < now)
-        this.#forgetViews();
+      if (now !== this.#viewed) this.#forgetViews();
       return true;
     }
     const step = Math.min(Math.max(end, now * 1.25, now + (1 << 20)), this.maxBytes);
@@ -199,6 +200,7 @@ export class LinearMemory {
   }
 
   #forgetViews(): void {
+    this.#viewed = this.memory.buffer.byteLength;
     this.#f32 = new Float32Array(0);
     this.#u32 = new Uint32Array(0);
     this.#u8 = new Uint8Array(0);

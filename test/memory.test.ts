@@ -160,6 +160,21 @@ describe('LinearMemory', () => {
     expect(memory.u8[ptr + 3]).toBe(0x3f);
   });
 
+  it('keeps its views for as long as the memory does not grow, whichever of them was asked for', () => {
+    for (const name of ['f32', 'u32', 'u8'] as const) {
+      const memory = new LinearMemory();
+      memory.reserve('rows', 64);
+      const view = memory[name];
+      memory.reserve('ids', 64);
+      memory.reserve('ids', 256);
+      memory.release('rows');
+      memory.reserve('keys', 1024);
+      expect(memory[name] === view).toBe(true);
+      memory.reserve('blocks', memory.memory.buffer.byteLength);
+      expect(memory[name] === view).toBe(false);
+    }
+  });
+
   it('refuses what passes its limit, tells the bytes needed and available, and stays as it was', () => {
     const memory = new LinearMemory(200_000);
     memory.reserve('rows', 100_000);
