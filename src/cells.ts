@@ -207,8 +207,7 @@ export class Cells {
   /** Encodes consecutive rows (floats at an address), the first at `position`, behind the rows that a cell has. */
   append(cell: number, floats: number, position: number, rows: number): void {
     const plan = this.#plan;
-    if (plan.ptr('slots')) plan.reserve('slots', (position + rows) * 4);
-    this.#extend(cell, rows, (run, used) => {
+    this.#extend(cell, position, rows, (run, used) => {
       const centre = plan.ptr('centres') + cell * this.dims * 4;
       plan.kernels.fillSlots(plan.address, floats, position, rows, centre, run, used, plan.ptr('chunk'));
     });
@@ -227,14 +226,15 @@ export class Cells {
   /** Puts codes that `encode` wrote behind the rows that a cell has; `places` are the rows' places among them. */
   place(cell: number, loose: number, places: number, position: number, rows: number): void {
     const plan = this.#plan;
-    this.#extend(cell, rows, (run, used) => {
+    this.#extend(cell, position, rows, (run, used) => {
       plan.kernels.fillEncoded(plan.address, loose, places, position, rows, run, used);
     });
   }
 
-  /** Lets `write` fill so many slots behind those that a cell uses. */
-  #extend(cell: number, rows: number, write: (run: number, used: number) => void): void {
+  /** Lets `write` fill so many slots behind those that a cell uses, for the rows from a position on. */
+  #extend(cell: number, position: number, rows: number, write: (run: number, used: number) => void): void {
     const plan = this.#plan;
+    if (plan.ptr('slots')) plan.reserve('slots', (position + rows) * 4);
     let entry = (plan.ptr('directory') >>> 2) + cell * 4;
     const used = plan.memory.u32[entry + 1];
     this.#makeRoom(cell, used + rows);

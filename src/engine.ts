@@ -6,7 +6,7 @@ import type { CappedBatch, Metric, Neighbors } from './neighbors.js';
 import { CHUNK_ROWS, EnginePlan } from './plan.js';
 import { finish, type Progress, under } from './progress.js';
 import { RandomGenerator } from './random.js';
-import { gather, Rows, type Storage } from './rows.js';
+import { ascend, gather, Rows, type Storage } from './rows.js';
 import {
   type Approach,
   type Counters,
@@ -58,18 +58,16 @@ const LARGEST_FLOAT = 3.4028234e38;
 let changes = 0;
 /** Neighbors for which a search always has room, so that an index at its limit of memory still answers. */
 const SURE_K = 128;
-/** What a build replaces. */
-const REPLACED: readonly string[] = [
+/** Regions that a build makes and an engine's answers depend on. */
+const BUILT: readonly string[] = [
   'signs',
   'mean',
   'matrix',
   'rawMean',
-  'wideRow',
   'centres',
   'centreBlocks',
   'groupCentres',
   'groupStarts',
-  'groupOrder',
   'directory',
   'blocks',
   'slots',
@@ -77,28 +75,11 @@ const REPLACED: readonly string[] = [
   'refine',
   'refineNorms',
 ];
+/** What a build replaces. */
+const REPLACED: readonly string[] = [...BUILT, 'wideRow', 'groupOrder'];
 const REPLACED_FIELDS = ['Dims', 'Rounds', 'Cells', 'Groups', 'RefineStep'] as const;
 /** Regions that an engine's answers depend on; all others are scratch. */
-const LASTING: readonly string[] = [
-  'rows',
-  'labels',
-  'positions',
-  'lengths',
-  'mean',
-  'rawMean',
-  'signs',
-  'matrix',
-  'centres',
-  'centreBlocks',
-  'groupCentres',
-  'groupStarts',
-  'directory',
-  'blocks',
-  'slots',
-  'owners',
-  'refine',
-  'refineNorms',
-];
+const LASTING: readonly string[] = [...BUILT, 'rows', 'labels', 'positions', 'lengths'];
 
 type SearchJob = Extract<Job, { kind: 'search' }>;
 type EncodeJob = Extract<Job, { kind: 'encode' }>;
@@ -771,23 +752,23 @@ export class Engine implements Tunable {
       return;
     }
     const { plan } = this;
-    const shelled = this.#cells.isShelled;
-    const looseBytes = shelled ? this.#cells.looseBytes : 0;
+    const { isShelled, looseBytes } = this.#cells;
     const nearest = plan.reserve('nearest cells', CHUNK_ROWS * (8 + looseBytes));
+    const places = nearest + CHUNK_ROWS * 4; // first the distances of the cells
+    const loose = nearest + CHUNK_ROWS * 8;
     try {
       for (let i = 0; i < rows; i += CHUNK_ROWS) {
         const count = Math.min(CHUNK_ROWS, rows - i);
         const floats = this.rows.floats(first + i, count);
         this.#space.transform(floats, count, plan.ptr('chunk'));
-        this.#centres.assign(plan.ptr('chunk'), count, nearest, nearest + CHUNK_ROWS * 4);
-        if (shelled) {
-          const loose = nearest + CHUNK_ROWS * 8;
-          this.#cells.encode(floats, plan.ptr('chunk'), count, nearest, loose);
-          this.#cells.chooseShells(loose, nearest, count);
-        }
-        const cells = plan.memory.u32.slice(nearest >>> 2, (nearest >>> 2) + count);
+        this.#centres.assign(plan.ptr('chunk'), count, nearest, places);
+        this.#cells.encode(floats, plan.ptr('chunk'), count, nearest, loose);
+        if (isShelled) this.#cells.chooseShells(loose, nearest, count);
+        const { u32 } = plan.memory;
+        const cells = u32.slice(nearest >>> 2, (nearest >>> 2) + count);
+        ascend(u32, places >>> 2, count, 0);
         cells.forEach((cell, j) => {
-          this.#cells.append(cell, floats + j * this.rows.stride * 4, first + i + j, 1);
+          this.#cells.place(cell, loose, places + j * 4, first + i + j, 1);
         });
         if (plan.ptr('refine')) this.#refineFrom(first + i, count);
       }

@@ -699,7 +699,7 @@ export class Rows {
 // Loops over rows, as functions of their own: inside of a generator they take three times as long.
 
 /** words[into + i] = first + i */
-function ascend(words: Uint32Array, into: number, count: number, first: number): void {
+export function ascend(words: Uint32Array, into: number, count: number, first: number): void {
   for (let i = 0; i < count; i++) words[into + i] = first + i;
 }
 
