@@ -176,12 +176,23 @@ export class Cells {
   /** Lays out empty runs of blocks for cells of the given sizes, in order of cells. */
   *layOut(sizes: Uint32Array): Generator<Progress> {
     this.#layRuns(sizes);
-    const blocks = this.#plan.ptr('blocks');
-    const { blockBytes, codeBytes } = this;
-    for (let block = 0; block < this.#blocks; block++) {
-      if (block % CLEARED_BLOCKS === 0) yield { phase: 'encode', done: 0, total: this.#blocks };
-      this.#plan.kernels.clearBlock(blocks + block * blockBytes, codeBytes);
+    for (let block = 0; block < this.#blocks; block += CLEARED_BLOCKS) {
+      yield { phase: 'encode', done: 0, total: this.#blocks };
+      this.#clear(block, Math.min(this.#blocks, block + CLEARED_BLOCKS));
     }
+  }
+
+  /** Empties blocks from a number up to another. */
+  #clear(first: number, end: number): void {
+    const { blockBytes, codeBytes } = this;
+    const blocks = this.#plan.ptr('blocks');
+    for (let block = first; block < end; block++)
+      this.#plan.kernels.clearBlock(blocks + block * blockBytes, codeBytes);
+  }
+
+  /** Index of a cell's entry in the directory, in the memory seen as words: first block, slots used, blocks held, rows. */
+  #entry(cell: number): number {
+    return (this.#plan.ptr('directory') >>> 2) + cell * 4;
   }
 
   /** Lays out runs of blocks that may hold anything. */
@@ -235,11 +246,11 @@ export class Cells {
   #extend(cell: number, position: number, rows: number, write: (run: number, used: number) => void): void {
     const plan = this.#plan;
     if (plan.ptr('slots')) plan.reserve('slots', (position + rows) * 4);
-    let entry = (plan.ptr('directory') >>> 2) + cell * 4;
+    let entry = this.#entry(cell);
     const used = plan.memory.u32[entry + 1];
     this.#makeRoom(cell, used + rows);
     const { u32 } = plan.memory;
-    entry = (plan.ptr('directory') >>> 2) + cell * 4;
+    entry = this.#entry(cell);
     write(plan.ptr('blocks') + u32[entry] * this.blockBytes, used);
     u32[entry + 1] = used + rows;
     u32[entry + 3] += rows;
@@ -284,7 +295,7 @@ export class Cells {
 
   /** Makes sure that one more row can be appended to a cell, as `append` will have it. */
   reserve(cell: number): void {
-    this.#makeRoom(cell, this.#plan.memory.u32[(this.#plan.ptr('directory') >>> 2) + cell * 4 + 1] + 1);
+    this.#makeRoom(cell, this.#plan.memory.u32[this.#entry(cell) + 1] + 1);
   }
 
   /**
@@ -322,7 +333,7 @@ export class Cells {
   #pack(cell: number): void {
     const plan = this.#plan;
     const { u32 } = plan.memory;
-    const entry = (plan.ptr('directory') >>> 2) + cell * 4;
+    const entry = this.#entry(cell);
     if (u32[entry + 1] === u32[entry + 3]) return;
     const run = plan.ptr('blocks') + u32[entry] * this.blockBytes;
     const slots = plan.ptr('slots');
@@ -336,7 +347,7 @@ export class Cells {
     const slots = plan.ptr('slots');
     if (!slots) return;
     const { u32 } = plan.memory;
-    const [first, used, held] = u32.subarray((plan.ptr('directory') >>> 2) + cell * 4);
+    const [first, used, held] = u32.subarray(this.#entry(cell));
     const run = plan.ptr('blocks') + first * this.blockBytes;
     plan.kernels.noteSlots(run, this.codeBytes, from, used, slots, first * SLOTS);
     const owners = plan.ptr('owners') >>> 2;
@@ -412,7 +423,7 @@ export class Cells {
     const seen = new Uint8Array(rows);
     let found = 0;
     for (let cell = 0; cell < this.count; cell++) {
-      const entry = (plan.ptr('directory') >>> 2) + cell * 4;
+      const entry = this.#entry(cell);
       const used = u32[entry + 1];
       const before = found;
       for (let slot = 0; slot < used; slot += SLOTS) {
@@ -492,7 +503,7 @@ export class Cells {
     const { codeBytes, blockBytes } = this;
     const { u32 } = plan.memory;
     const labels = plan.ptr('labels') >>> 2;
-    const entry = (plan.ptr('directory') >>> 2) + cell * 4;
+    const entry = this.#entry(cell);
     const used = u32[entry + 1];
     let row = (plan.ptr('blocks') + u32[entry] * blockBytes + codeBytes) / 4 + 64;
     for (let slot = 0; slot < used; slot++) {
@@ -533,7 +544,7 @@ export class Cells {
   /** Calls back with the index (as a word of the memory) of each used slot's row number. */
   #slots(cell: number, visit: (row: number) => void): void {
     const plan = this.#plan;
-    const [first, used] = plan.memory.u32.subarray((plan.ptr('directory') >>> 2) + cell * 4);
+    const [first, used] = plan.memory.u32.subarray(this.#entry(cell));
     for (let slot = 0; slot < used; slot++) {
       const block = plan.ptr('blocks') + (first + Math.floor(slot / SLOTS)) * this.blockBytes;
       visit(((block + this.codeBytes) >>> 2) + 64 + (slot % SLOTS));
@@ -542,7 +553,7 @@ export class Cells {
 
   /** Whether a cell has outgrown the others, where there are so many rows in all. */
   isLarge(cell: number, rows: number): boolean {
-    const size = this.#plan.memory.u32[(this.#plan.ptr('directory') >>> 2) + cell * 4 + 3];
+    const size = this.#plan.memory.u32[this.#entry(cell) + 3];
     return size > Math.max(LEAST_SPLIT, (SPLIT_FACTOR * rows) / this.count);
   }
 
@@ -595,14 +606,12 @@ export class Cells {
     if (plan.ptr('owners')) plan.reserve('owners', blocks * 4);
     const directory = plan.reserve('directory', (added + 1) * 16) >>> 2;
     this.#centres.add(cell);
-    const { memory, kernels } = plan;
+    const { memory } = plan;
     memory.u32.set([0, 0, 0, 0], directory + added * 4);
     // The old run is written anew in place; clear it first.
     const entry = directory + cell * 4;
     const [first, , held] = memory.u32.subarray(entry, entry + 4);
-    for (let block = 0; block < held; block++) {
-      kernels.clearBlock(plan.ptr('blocks') + (first + block) * this.blockBytes, this.codeBytes);
-    }
+    this.#clear(first, first + held);
     memory.u32[entry + 1] = 0;
     memory.u32[entry + 3] = 0;
     positions.forEach((position, i) => {
@@ -614,7 +623,7 @@ export class Cells {
   /** Makes a cell's run hold `slots`, moving it to the end of the blocks when it must grow. */
   #makeRoom(cell: number, slots: number): void {
     const plan = this.#plan;
-    const entry = (plan.ptr('directory') >>> 2) + cell * 4;
+    const entry = this.#entry(cell);
     const held = plan.memory.u32[entry + 2];
     const needed = Math.ceil(slots / SLOTS);
     if (needed <= held) return;
@@ -623,15 +632,13 @@ export class Cells {
     const first = last ? plan.memory.u32[entry] : this.#blocks;
     if (plan.ptr('owners')) plan.reserve('owners', (first + room) * 4);
     const region = plan.reserve('blocks', (first + room) * this.blockBytes);
-    const { memory, kernels } = plan;
-    const words = (plan.ptr('directory') >>> 2) + cell * 4;
+    const { memory } = plan;
+    const words = this.#entry(cell);
     if (!last) {
       const from = region + memory.u32[words] * this.blockBytes;
       memory.u8.copyWithin(region + first * this.blockBytes, from, from + held * this.blockBytes);
     }
-    for (let block = held; block < room; block++) {
-      kernels.clearBlock(region + (first + block) * this.blockBytes, this.codeBytes);
-    }
+    this.#clear(first + held, first + room);
     memory.u32[words] = first;
     memory.u32[words + 2] = room;
     this.#blocks = first + room;
