@@ -6,6 +6,7 @@ import type { CappedBatch, Metric, Neighbors } from './neighbors.js';
 import { CHUNK_ROWS, EnginePlan } from './plan.js';
 import { finish, type Progress, under } from './progress.js';
 import { RandomGenerator } from './random.js';
+import { Records } from './records.js';
 import { ascend, gather, Rows, type Storage } from './rows.js';
 import {
   type Approach,
@@ -49,11 +50,6 @@ const MOST_STRETCHES = 256;
  * for one neighbor would filter the nearest itself.
  */
 const LEAST_ESTIMATES = 10;
-/** Step of the 4-bit levels, in units of the coordinates' standard deviation: best for 16 levels of a Gaussian. */
-const REFINE_STEP = 0.3352;
-
-const LARGEST_FLOAT = 3.4028234e38;
-
 /** Changes of rows so far, of all engines: no two states have the same number. */
 let changes = 0;
 /** Neighbors for which a search always has room, so that an index at its limit of memory still answers. */
@@ -151,6 +147,7 @@ export class Engine implements Tunable {
   #space: Space;
   #centres: Centres;
   #cells: Cells;
+  #records: Records;
   #seed: bigint;
   #built = false;
   /** The k and settings that the plan holds now. */
@@ -182,6 +179,7 @@ export class Engine implements Tunable {
     this.plan = new EnginePlan(maxBytes, place, state?.words);
     this.rows = new Rows(this.plan, dimensions, metric, storage);
     this.#space = new Space(this.plan);
+    this.#records = new Records(this.plan, this.rows, this.#space);
     this.#reserveScratch();
     this.#centres = new Centres(this.plan);
     this.#cells = new Cells(this.plan, this.#centres);
@@ -260,7 +258,7 @@ export class Engine implements Tunable {
   }
 
   get isRefined(): boolean {
-    return this.plan.ptr('refine') !== 0;
+    return this.#records.exist;
   }
 
   /** Rows in each cell. */
@@ -399,7 +397,7 @@ export class Engine implements Tunable {
     this.#cells.remove([position]);
     this.rows.replace(position);
     this.#cells.append(cell, this.rows.floats(position, 1), position, 1);
-    if (plan.ptr('refine')) this.#refineFrom(position, 1);
+    this.#records.extend(position, position + 1);
     if (this.#built && this.#cells.isLarge(cell, this.size)) this.#split();
   }
 
@@ -409,10 +407,7 @@ export class Engine implements Tunable {
     const rows = this.rows.dead;
     if (rows > 0) this.#version = ++changes;
     const before = plan.memory.reserved;
-    const moved = this.rows.compact([
-      ['refine', this.#recordBytes],
-      ['refineNorms', 4],
-    ]);
+    const moved = this.rows.compact(this.#records.regions);
     this.#cells.compact(moved);
     return { rows, bytes: before - plan.memory.reserved };
   }
@@ -442,7 +437,7 @@ export class Engine implements Tunable {
     return {
       matrix: this.#space.matrixBytes,
       blocks: this.#cells.runBytes(slots),
-      refine: rows * this.#recordBytes,
+      refine: rows * this.#records.regions[0][1],
     };
   }
 
@@ -453,15 +448,10 @@ export class Engine implements Tunable {
 
   /** Makes room for the rows, cells and records of a snapshot. */
   open(shape: EngineShape): void {
-    const { plan } = this;
     const { rows, slots } = shape;
     this.rows.open(rows, shape.ids, shape.lengths, shape.squaredNorm);
     this.#cells.open(slots);
-    if (shape.refined) {
-      plan.reserve('refine', rows * this.#recordBytes);
-      plan.reserve('refineNorms', rows * 4);
-      plan.setFloat('RefineStep', shape.refineStep);
-    }
+    if (shape.refined) this.#records.open(rows, shape.refineStep);
     this.#built = shape.built;
     this.#settings = null;
   }
@@ -471,10 +461,8 @@ export class Engine implements Tunable {
    * what is expected and does not hold, or nothing. Each step is short.
    */
   *settle(grouped: boolean, removed?: Uint8Array): Generator<unknown, string | undefined> {
-    const { plan, size } = this;
-    const norms = plan.ptr('refineNorms');
-    if (norms && plan.kernels.firstUnfit(norms, size, LARGEST_FLOAT) >>> 0 < size)
-      return 'finite norms of records';
+    const { size } = this;
+    if (!this.#records.areFit(size)) return 'finite norms of records';
     return (
       (yield* this.rows.settle(removed)) ?? this.#space.settle() ?? (yield* this.#cells.settle(size, grouped))
     );
@@ -670,7 +658,7 @@ export class Engine implements Tunable {
     else if (job.kind === 'group') this.#centres.assignCentres(job, first, end);
     else if (job.kind === 'assign') this.#assign(job.nearest, job.loose, first, end);
     else if (job.kind === 'encode') this.#fillCells(job, first, end);
-    else if (job.kind === 'refine') this.#fillRecords(first, end);
+    else if (job.kind === 'refine') this.#records.fill(first, end);
     else if (job.kind === 'search') for (let i = first; i < end; i++) this.#runOne(job, i);
   }
 
@@ -770,7 +758,7 @@ export class Engine implements Tunable {
         cells.forEach((cell, j) => {
           this.#cells.place(cell, loose, places + j * 4, first + i + j, 1);
         });
-        if (plan.ptr('refine')) this.#refineFrom(first + i, count);
+        this.#records.extend(first + i, first + i + count);
       }
     } finally {
       plan.release('nearest cells');
@@ -779,63 +767,16 @@ export class Engine implements Tunable {
 
   /** Gives the second stage up. */
   dropRecords(): void {
-    this.plan.release('refine');
-    this.plan.release('refineNorms');
+    this.#records.drop();
     this.#settings = null;
   }
 
-  /** Writes 4-bit records of all rows. */
+  /** Makes the records of the second stage. */
   *refine(): Generator<Progress> {
-    const { plan } = this;
     this.rows.openChunk();
-    const rows = this.size;
-    const dims = plan.get('Dims');
-    const count = Math.min(rows, 2000);
-    let squares = 0;
-    for (let i = 0; i < count; i++) {
-      this.#space.transform(this.rows.floats(Math.floor((i * rows) / count), 1), 1, plan.ptr('chunk'));
-      squares += squaresOf(plan.memory.f32, plan.ptr('chunk') >>> 2, dims);
-    }
-    plan.setFloat('RefineStep', REFINE_STEP * Math.sqrt(squares / count / dims));
-    this.#reserveRecords(rows);
-    yield* this.share({ kind: 'refine' }, rows, (first, end) => {
-      this.#fillRecords(first, end);
-      return { phase: 'refine', done: end, total: rows };
-    });
+    yield* this.#records.make(this.size, this.share);
     this.rows.closeChunk();
     this.#settings = null;
-  }
-
-  /** Bytes of a 4-bit record. */
-  get #recordBytes(): number {
-    return Math.ceil(this.plan.get('Dims') / 32) * 16;
-  }
-
-  #refineFrom(first: number, rows: number): void {
-    this.#reserveRecords(first + rows);
-    this.#fillRecords(first, first + rows);
-  }
-
-  #reserveRecords(rows: number): void {
-    this.plan.reserve('refine', rows * this.#recordBytes);
-    this.plan.reserve('refineNorms', rows * 4);
-  }
-
-  /** Writes the records of the rows at some positions. */
-  #fillRecords(first: number, end: number): void {
-    const { plan } = this;
-    const bytes = this.#recordBytes;
-    for (let position = first; position < end; position += CHUNK_ROWS) {
-      const count = Math.min(CHUNK_ROWS, end - position);
-      plan.kernels.fillRecords(
-        plan.address,
-        this.rows.floats(position, count),
-        count,
-        plan.ptr('refine') + position * bytes,
-        plan.ptr('refineNorms') + position * 4,
-        plan.ptr('chunk'),
-      );
-    }
   }
 
   /* ---- searching ---- */
@@ -1373,12 +1314,6 @@ function orderOf(cellOf: Uint32Array, ids: Uint32Array, next: Uint32Array): Uint
   const order = new Uint32Array(ids.length);
   for (let i = 0; i < ids.length; i++) order[next[cellOf[ids[i]]]++] = ids[i];
   return order;
-}
-
-function squaresOf(floats: Float32Array, first: number, count: number): number {
-  let squares = 0;
-  for (let j = first; j < first + count; j++) squares += floats[j] * floats[j];
-  return squares;
 }
 
 function addTo(sums: Float64Array, floats: Float32Array, first: number): void {

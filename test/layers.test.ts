@@ -49,7 +49,8 @@ const LAYERS: readonly (readonly string[])[] = [
     'user-ids',
   ],
   ['groups', 'join-queries', 'joinable', 'joins'], // streams of pages, over what an index can do
-  ['engine'], // composes centres, cells, rows, space and the tuner's contract into the stages of a query
+  ['records'], // of rows in the coded space, for the second stage
+  ['engine'], // composes centres, cells, rows, space, records and the tuner's contract into the stages of a query
   ['engine-snapshot', 'named-rows', 'passing'], // an engine ⇄ bytes; rows by the user's ids; among rows that pass, and within a distance
   ['engine-search'], // all ways of searching an engine
   ['engine-build', 'engine-explain', 'engine-joins'], // building one; what a search did; one as joins see it

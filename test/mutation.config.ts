@@ -22,6 +22,7 @@ const TESTS: Record<string, readonly string[]> = {
   passing: ['vector-index.radius', 'vector-index.filters'],
   plan: ['plan', 'undo'],
   prediction: ['tuning'],
+  records: ['vector-index', 'vector-index.adding', 'snapshot'],
   rows: ['vector-index', 'vector-index.adding', 'vector-index.removing', 'snapshot.hostile'],
   sets: ['min-hash-lsh'],
   settings: ['tuning'],
