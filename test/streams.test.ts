@@ -484,9 +484,10 @@ describe('saveTo', () => {
       expect(error.code).toBe('ERR_ARGUMENT_TYPE');
     }
     const texts = new ReadableStream({ start: (controller) => controller.enqueue('text') });
-    expect((await rejection(VectorIndex.loadFrom(texts as never))).message).toContain(
-      'expected Uint8Arrays, got "text"',
-    );
+    expect(await rejection(VectorIndex.loadFrom(texts as never))).toMatchObject({
+      code: 'ERR_ARGUMENT_TYPE',
+      message: 'stream: expected Uint8Arrays, got "text"',
+    });
     expect((await rejection(VectorIndex.loadFrom(streamOf(bytes), { maxRows: -1 }))).code).toBe(
       'ERR_ARGUMENT_RANGE',
     );

@@ -2,7 +2,15 @@ import { describe, expect, it } from 'vitest';
 import type { Metric, Neighbors } from '../src/neighbors.js';
 import type { Storage } from '../src/rows.js';
 import { VectorIndex } from '../src/vector-index.js';
-import { EXACT_WAYS, expectClose, expectNearest, expectSound, METRICS, thrownBy } from './answers.js';
+import {
+  EXACT_WAYS,
+  expectClose,
+  expectNearest,
+  expectSameNeighbors,
+  expectSound,
+  METRICS,
+  thrownBy,
+} from './answers.js';
 import { uniform } from './arena.js';
 import { clumpedRows, normals, recallOf, rowAt } from './data.js';
 
@@ -223,6 +231,26 @@ describe('remove', () => {
     expect(index.search(rowAt(vectors, 4000, dimensions), { k: 1 }).ids[0]).toBe(3000);
     expect(index.has(76)).toBe(false);
   });
+
+  it.each(METRICS)(
+    'keeps codes of both stages and lengths with their rows where it moves these (%s)',
+    (metric) => {
+      const some = clumpedRows(3000, 40, 30, 0.5, 5);
+      const index = VectorIndex.from(some, { dimensions: 40, metric, cells: 20, refine: true, tune: false });
+      index.remove(Array.from({ length: 1000 }, (_, i) => 3 * i));
+      const way = { k: 5, probes: 6, epsilon: 2 };
+      const queries = some.subarray(0, 100 * 40);
+      const look = (i: number) => index.explain(rowAt(queries, i, 40), { ...way, id: 7 });
+      const before = index.searchBatch(queries, way);
+      const ranked = Array.from({ length: 100 }, (_, i) => look(i).rowsRanked);
+      expect(index.compact().rows).toBe(1000);
+      expectSameNeighbors(index.searchBatch(queries, way), before, 'after compact');
+      expect(Array.from({ length: 100 }, (_, i) => look(i).rowsRanked)).toEqual(ranked);
+      const { reason, ...row } = look(0).row ?? {};
+      const loaded = VectorIndex.load(index.save());
+      expect(loaded.explain(rowAt(queries, 0, 40), { ...way, id: 7 }).row).toEqual({ reason, ...row });
+    },
+  );
 
   it('frees room that later rows take', () => {
     const index = VectorIndex.from(vectors, { dimensions, tune: false });
