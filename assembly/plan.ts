@@ -44,15 +44,15 @@ export enum Plan {
   Bins, //          u32 × 256 · u8, f32, u32 × the longest list that is arranged (select.ts)
   Wide, //          i16 × Dims rounded up to 128, the rotated query as integers
   WideQuery, //     i16 × Stride rounded up to 16, the query as integers (int8 rows only)
-  CandidateKeys, // f32 × (3 × Cells + 640): squared distance to the centre
-  Candidates, //    u32 × (3 × Cells + 640): the cell
+  CandidateKeys, // f32 × (3 × Cells + 640, of few cells 64): squared distance to the centre
+  Candidates, //    u32 × as many: the cell
   GroupOrder, //    f32, u32 × Groups
   SurvivorKeys, //  f32 × (SurvivorCapacity + 8): lower bound, or score of the second stage
   SurvivorRows, //  u32 × (SurvivorCapacity + 8): position
   SurvivorCapacity, //  at least Keep + 64
   Estimates, //     f32 × EstimateCount: the smallest estimates, the largest on top
   Heap, //          8 bytes × K: f32 exact score · u32 id
-  Scores, //        f32 × 260
+  Scores, //        f32 × 260, over Waiting: rows are scored when no block waits
   // a query's settings
   K,
   EstimateCount, // K or more: what a lower bound must be under is this smallest estimate

@@ -394,12 +394,31 @@ export class Centres {
     plan.set('Groups', groupOf ? groups : 0);
   }
 
+  /** Gives the room back that ranking more centres took. */
+  trimScratch(): void {
+    for (const region of ['candidateKeys', 'candidates'])
+      this.#plan.memory.trim(region, candidatesOf(this.count) * 4);
+  }
+
   #reserveScratch(cells: number): void {
-    const candidates = 3 * cells + 640;
+    const candidates = candidatesOf(cells);
     this.#plan.reserve('candidateKeys', candidates * 4);
     this.#plan.reserve('candidates', candidates * 4);
-    this.#plan.reserve('bins', 1024 + candidates * 9 + 16);
+    this.#plan.reserve('bins', binBytes(candidates));
   }
+}
+
+/** Up to so many centres all are measured, and no codes of them are scanned (FEW of assembly/assign.ts). */
+const FEW = 48;
+
+/** Places of the lists that centres are ranked in. */
+export function candidatesOf(cells: number): number {
+  return cells <= FEW ? FEW + 16 : 3 * cells + 640;
+}
+
+/** Bytes that arranging a list of so many takes (assembly/select.ts). */
+export function binBytes(places: number): number {
+  return 1024 + 9 * places + 16;
 }
 
 /** Groups that this many centres are ranked through where they are grouped. */

@@ -58,6 +58,7 @@ export function buildInPlace({ engine, tuner, passing }: EngineSearch, options: 
   } finally {
     if (complete) {
       keep();
+      engine.trimScratch();
       passing.forget();
     } else {
       takeBack();
@@ -92,6 +93,7 @@ export function* buildAnew(
   passing.forget();
   yield* sort(engine, tuner, options);
   if (options.tune ?? true) yield* tuner.tune({});
+  engine.trimScratch();
 }
 
 /** Trains cells for the rows of an engine and sorts rows and codes into them. */

@@ -1,5 +1,5 @@
 import { Cells, type CellsState, type RowPlaces } from './cells.js';
-import { Centres } from './centres.js';
+import { binBytes, Centres, candidatesOf } from './centres.js';
 import type { GrowingMemory } from './kernels.js';
 import { isOutOfMemory, type RegionEntry } from './memory.js';
 import type { CappedBatch, Metric, Neighbors } from './neighbors.js';
@@ -33,6 +33,8 @@ const MEAN_ROWS = 4000;
 const COUNTERS = 6;
 /** Words of a bit for each cell. */
 const changeWords = (cells: number): number => (cells + 31) >>> 5;
+/** Neighbors of a search for which room is kept. */
+const USUAL_K = 10;
 /** Survivors that wait for the next stage at most. */
 const SURVIVORS = 1024;
 /** Queries that cross into WebAssembly together. */
@@ -221,7 +223,7 @@ export class Engine implements Tunable {
   /** Bytes of all scratch regions that a search for k neighbors needs, for a while. */
   scratchBytes(k: number): number {
     const { stride } = this;
-    const candidates = 3 * Math.max(this.cells, 64) + 640;
+    const candidates = candidatesOf(Math.max(this.cells, 64));
     const rows = (2 * CHUNK_ROWS + 4 + BATCH) * stride * 4;
     return 2 * (rows + candidates * 26 + 128 * stride + BATCH * k * 8 + 60 * k + 2 ** 16);
   }
@@ -1158,7 +1160,7 @@ export class Engine implements Tunable {
     this.rows.setQuery(query);
     plan.kernels.prepare(plan.address);
     const row = this.rows.floats(position, 1);
-    const scores = plan.ptr('scores');
+    const scores = plan.ptr('waiting');
     const byDot = this.rows.metric === 'inner-product';
     if (byDot) plan.kernels.dot(plan.ptr('query'), row, 1, this.stride, scores);
     else plan.kernels.squaredL2(plan.ptr('query'), row, 1, this.stride, scores);
@@ -1212,14 +1214,29 @@ export class Engine implements Tunable {
     this.#settings = settings;
   }
 
+  /** Gives back what searches with other settings than a first one's took, as those of a tuning do. */
+  trimScratch(): void {
+    this.#settings = null;
+    for (const [region, bytes] of this.#searchScratch(USUAL_K, keepFor(USUAL_K)))
+      this.plan.memory.trim(region, bytes);
+    this.#centres.trimScratch();
+  }
+
   #reserveSearch(k: number, keep: number): void {
-    const { plan } = this;
+    for (const [region, bytes] of this.#searchScratch(k, keep)) this.plan.reserve(region, bytes);
+  }
+
+  /** Regions of a search, and the bytes that it needs there. */
+  #searchScratch(k: number, keep: number): [region: string, bytes: number][] {
     const survivors = SURVIVORS + keep + 8;
-    this.reserveResults(k);
-    plan.reserve('estimates', Math.max(k, LEAST_ESTIMATES) * 4);
-    plan.reserve('survivorKeys', survivors * 4);
-    plan.reserve('survivorRows', survivors * 4);
-    plan.reserve('bins', 1024 + Math.max(3 * this.cells + 640, survivors) * 9 + 16);
+    return [
+      ['heap', k * 8],
+      ['results', k * 8],
+      ['estimates', Math.max(k, LEAST_ESTIMATES) * 4],
+      ['survivorKeys', survivors * 4],
+      ['survivorRows', survivors * 4],
+      ['bins', binBytes(Math.max(candidatesOf(this.cells), survivors))],
+    ];
   }
 
   /** Room for k neighbors. */
@@ -1233,8 +1250,8 @@ export class Engine implements Tunable {
     const constants = plan.reserve('constants', 32);
     plan.memory.u8.fill(15, constants, constants + 16);
     for (let i = 16; i < 32; i += 2) plan.memory.u8.set([15, 0], constants + i);
-    plan.reserve('waiting', 144 * 16 + 516 * 4);
-    plan.reserve('scores', 260 * 4);
+    // Rows are scored when no block waits any more.
+    plan.enter('scores', plan.reserve('waiting', 144 * 16 + 516 * 4));
   }
 }
 

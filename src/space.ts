@@ -224,7 +224,7 @@ export class Space {
     plan.reserve('rotated', dims * 4);
     plan.reserve('lut', dims * 4);
     plan.reserve('wide', Math.ceil(dims / 128) * 256);
-    plan.reserve('wideQuery', Math.ceil(plan.get('Stride') / 16) * 32);
+    if (plan.get('Int8')) plan.reserve('wideQuery', Math.ceil(plan.get('Stride') / 16) * 32);
   }
 
   /** rows · planes, count × dims, by the kernel. */

@@ -152,3 +152,15 @@ describe('an index of rows without structure', () => {
     expect(distances[0]).toBe(0);
   });
 });
+
+describe('memory of shells', () => {
+  it('is at most 40 bytes a row beside the rows and their second stage, once queries have been answered', () => {
+    const many = VectorIndex.from(normals(10_000 * 128, 5), { dimensions: 128 });
+    for (const recall of [0.9, 0.95, 0.99]) many.search(normals(128, 6), { k: 10, recall });
+    const { rows, refine, refineNorms, total, ...parts } = many.memoryUsage();
+    expect(rows).toBe(10_000 * 128 * 4);
+    const beside = Object.values(parts).reduce((sum, bytes) => sum + bytes, 0);
+    expect(beside).toBeGreaterThan(10_000 * 24);
+    expect(beside).toBeLessThanOrEqual(10_000 * 40);
+  });
+});
