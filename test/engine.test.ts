@@ -197,6 +197,20 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
+describe('reorder', () => {
+  it('has room for the old place of every row, and for how far it has come', () => {
+    const engine = emptyEngine('euclidean', 'f32');
+    append(engine, clumpedRows(ROWS, DIMENSIONS, 20, 0.9, 14));
+    const { rows, plan } = engine;
+    const ids = rows.ids().reverse();
+    const work = rows.reorder(ids);
+    work.next();
+    expect(plan.memory.capacity('source')).toBeGreaterThanOrEqual(ROWS * 4 + 8);
+    finish(work);
+    expect([...rows.order()]).toEqual([...ids]);
+  });
+});
+
 describe('changes', () => {
   it('tell where each patience ends a scan, and that a bound has no part in it', () => {
     const engine = emptyEngine('euclidean', 'f32');
