@@ -1,21 +1,26 @@
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { Engine } from '../src/engine.js';
-import { predict } from '../src/prediction.js';
+import { type Grid, predict } from '../src/prediction.js';
 import { finish } from '../src/progress.js';
 import { RandomGenerator } from '../src/random.js';
-import type { Settings } from '../src/settings.js';
-import { lowerBound, mean, Sampler, Steps } from '../src/truth.js';
+import { costOf, type Settings } from '../src/settings.js';
+import { lowerBound, mean, type Sample, Sampler, Steps } from '../src/truth.js';
 import { clumpedRows, rowAt } from './data.js';
 
 describe('predictions', () => {
   const engine = new Engine(16, 'euclidean', 'f32', 5n, 2 ** 32);
-  engine.append(clumpedRows(20_000, 16, 300, 1.2, 31), 20_000, true);
-  finish(engine.start(false));
-  finish(engine.sort(256, true, false));
-  finish(engine.refine());
-  const sampler = new Sampler(engine, () => new RandomGenerator(7n), new Steps());
-  const sample = finish(sampler.draw(10, 200));
-  const grid = finish(predict(sample));
+  let sample: Sample;
+  let grid: Grid;
+
+  beforeAll(() => {
+    engine.append(clumpedRows(20_000, 16, 300, 1.2, 31), 20_000, true);
+    finish(engine.start(false));
+    finish(engine.sort(256, true, false));
+    finish(engine.refine());
+    sample = finish(new Sampler(engine, () => new RandomGenerator(7n), new Steps()).draw(10, 200));
+    grid = finish(predict(sample));
+  });
+
   const measured = (settings: Settings): Float64Array => finish(sample.measure(settings)).recalls;
 
   it.each([
@@ -36,9 +41,31 @@ describe('predictions', () => {
     expect(predicted).toBeGreaterThan(0.5);
   });
 
+  it.each([
+    [10, 2, 0],
+    [30, 3, 0],
+    [150, 3.6, 0],
+    [100, 3, 6],
+    [256, 2.45, 20],
+  ])(
+    'of what %d probes, epsilon %d and patience %d cost are near to what it is',
+    (probes, epsilon, patience) => {
+      const settings = { probes, epsilon, patience };
+      const cost = costOf(finish(sample.measure(settings)).counters, engine);
+      // Survivors are taken to grow as those of words do, which these rows are not.
+    expect(Math.abs(grid.cost(settings) / cost - 1)).toBeLessThan(0.5);
+      // Codes alone are weighed.
+      const codes = grid.cost(settings, 3) - grid.cost(settings, 2);
+      expect(grid.cost(settings, 2) - grid.cost(settings)).toBeCloseTo(codes, 9);
+      expect(codes).toBeGreaterThan(0);
+    },
+  );
+
   it('lead to settings that reach a target, cheaper than any others that are tried', () => {
     for (const target of [0.9, 0.97]) {
       const [best, ...others] = grid.choose(target);
+      expect(others.length).toBeGreaterThan(2);
+      expect(best.patience).toBeGreaterThan(0);
       expect(lowerBound(measured(best))).toBeGreaterThan(target - 0.02);
       expect(lowerBound(grid.recalls(best))).toBeGreaterThanOrEqual(target);
       for (const other of others) expect(grid.cost(other)).toBeGreaterThanOrEqual(grid.cost(best));
