@@ -22,7 +22,7 @@ const TESTS: Record<string, readonly string[]> = {
   passing: ['passing', 'vector-index.radius', 'vector-index.filters'],
   plan: ['plan', 'undo'],
   prediction: ['prediction', 'tuning'],
-  records: ['vector-index', 'vector-index.adding', 'snapshot'],
+  records: ['records', 'vector-index', 'vector-index.adding', 'snapshot'],
   rows: ['vector-index', 'vector-index.adding', 'vector-index.removing', 'snapshot.hostile'],
   sets: ['min-hash-lsh'],
   settings: ['settings', 'tuning'],
