@@ -11,6 +11,7 @@ import { ascend, gather, Rows, type Storage } from './rows.js';
 import {
   type Approach,
   type Counters,
+  DEFAULT_K,
   keepFor,
   runOneByOne,
   type Settings,
@@ -33,8 +34,6 @@ const MEAN_ROWS = 4000;
 const COUNTERS = 6;
 /** Words of a bit for each cell. */
 const changeWords = (cells: number): number => (cells + 31) >>> 5;
-/** Neighbors of a search for which room is kept. */
-const USUAL_K = 10;
 /** Survivors that wait for the next stage at most. */
 const SURVIVORS = 1024;
 /** Queries that cross into WebAssembly together. */
@@ -863,7 +862,7 @@ export class Engine implements Tunable {
         counters: queries.map((_, i) => {
           const at = (counters >>> 2) + i * stretches * counterWords;
           const [cells, codes, survivors, refined, ranked] = u32.subarray(at, at + COUNTERS);
-          const changes = u32.slice(at + COUNTERS, at + COUNTERS + changeWords(settings ? cells : 0));
+          const changes = u32.slice(at + COUNTERS, at + COUNTERS + changeWords(cells));
           return { cells, codes, survivors, refined, ranked, limit: f32[at + COUNTERS - 1], changes };
         }),
       };
@@ -895,7 +894,7 @@ export class Engine implements Tunable {
     const own = (counters >>> 2) + i * counterWords;
     u32.set([cells, codes, survivors, refined, ranked], own);
     this.plan.memory.f32[own + COUNTERS - 1] = limit;
-    if (settings) u32.set(changes, own + COUNTERS);
+    u32.set(changes, own + COUNTERS);
   }
 
   /** Runs many searches with the same settings. Returns nothing: neighbors, distances and counts are written. */
@@ -1032,6 +1031,7 @@ export class Engine implements Tunable {
     this.#settings = null;
     plan.kernels.searchExact(plan.address, first, end);
     plan.set('RowsRanked', this.size);
+    plan.set('CellsProbed', 0);
     return this.drain(k);
   }
 
@@ -1160,7 +1160,7 @@ export class Engine implements Tunable {
     this.rows.setQuery(query);
     plan.kernels.prepare(plan.address);
     const row = this.rows.floats(position, 1);
-    const scores = plan.ptr('waiting');
+    const scores = plan.get('Scores');
     const byDot = this.rows.metric === 'inner-product';
     if (byDot) plan.kernels.dot(plan.ptr('query'), row, 1, this.stride, scores);
     else plan.kernels.squaredL2(plan.ptr('query'), row, 1, this.stride, scores);
@@ -1217,7 +1217,7 @@ export class Engine implements Tunable {
   /** Gives back what searches with other settings than a first one's took, as those of a tuning do. */
   trimScratch(): void {
     this.#settings = null;
-    for (const [region, bytes] of this.#searchScratch(USUAL_K, keepFor(USUAL_K)))
+    for (const [region, bytes] of this.#searchScratch(DEFAULT_K, keepFor(DEFAULT_K)))
       this.plan.memory.trim(region, bytes);
     this.#centres.trimScratch();
   }

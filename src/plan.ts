@@ -16,6 +16,7 @@ export type PlanField =
   | 'Groups'
   | 'RefineStep'
   | 'SurvivorCapacity'
+  | 'Scores'
   | 'K'
   | 'EstimateCount'
   | 'Probes'

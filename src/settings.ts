@@ -104,6 +104,8 @@ export interface Counters {
 /** What searches did on average. */
 export type Work = Omit<Counters, 'limit' | 'changes'>;
 
+/** Neighbors that a tuning is for unless it is told, and that room is kept for. */
+export const DEFAULT_K = 10;
 /** Stands where there is no row. */
 export const NO_ROW = 0xffffffff;
 /**

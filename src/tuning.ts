@@ -2,6 +2,7 @@ import { cellsHolding, EPSILONS, type Grid, most, predict } from './prediction.j
 import { finish, type Progress } from './progress.js';
 import {
   costOf,
+  DEFAULT_K,
   isTruthCheap,
   leastKeep,
   mostKept,
@@ -71,7 +72,6 @@ const LEAST_LACK = 0.0005;
 /** First step by which a setting that is met with room to spare is narrowed, and how many are tried. */
 const EPSILON_STEP = 0.4;
 const MOST_NARROWER = 3;
-const DEFAULT_K = 10;
 /** How often about a tuning runs its sample: before any target, and for each; for progress only. */
 const PASSES = 4;
 const TRIES = 7;
