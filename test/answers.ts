@@ -103,6 +103,18 @@ export function thrownBy(call: () => unknown): Error & { code?: string } {
   throw new Error('expected an error, got none');
 }
 
+/** What a promise is refused with. */
+export async function rejectionOf(
+  promise: Promise<unknown>,
+): Promise<Error & { code?: string; reason?: string; cause?: unknown }> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error('expected a rejection, got none');
+}
+
 /** The packed rows from row `first` on. */
 export function rowsOf(vectors: Float32Array, first: number, dimensions: number): Float32Array {
   return vectors.slice(first * dimensions);

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it, vi } from 'vitest';
-import { thrownBy } from './answers.js';
+import { rejectionOf, thrownBy } from './answers.js';
 
 const wasm = readFileSync(new URL('../dist/orthant.wasm', import.meta.url));
 
@@ -46,16 +46,6 @@ async function compiled(call: () => unknown): Promise<[number, number]> {
     Object.assign(WebAssembly, { Module });
     compile.mockRestore();
   }
-}
-
-/** What a promise is refused with. */
-async function refusal(promise: Promise<unknown>): Promise<Error & { code?: string; cause?: unknown }> {
-  try {
-    await promise;
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error('expected a refusal, got none');
 }
 
 describe('kernels', () => {
@@ -154,7 +144,7 @@ describe('init', () => {
       const door = await fresh();
       expect(await compiled(() => door.init({ url: 'https://here/orthant.wasm' }))).toEqual([0, 1]);
       expect(await compiled(() => expect(use(door)).toEqual(NORMS))).toEqual([0, 0]);
-      const error = await refusal(door.init({ url: new URL('https://there/orthant.wasm') }));
+      const error = await rejectionOf(door.init({ url: new URL('https://there/orthant.wasm') }));
       expect(error).toBeInstanceOf(TypeError);
       expect(error.message).toBe('url: expected a response with status 200, got 404');
       expect(asked.map(String)).toEqual(['https://here/orthant.wasm', 'https://there/orthant.wasm']);
@@ -166,7 +156,7 @@ describe('init', () => {
   it('refuses what is no module', async () => {
     const { init } = await fresh();
     for (const module of [null, {}, wasm, 'orthant.wasm']) {
-      const error = await refusal(init({ module } as never));
+      const error = await rejectionOf(init({ module } as never));
       expect(error).toBeInstanceOf(TypeError);
       expect(error.code).toBe('ERR_ARGUMENT_TYPE');
       expect(error.message).toBe('module: expected a WebAssembly.Module, got another kind of value');
@@ -175,13 +165,13 @@ describe('init', () => {
 
   it('tells bytes that are no binary, which the engine refuses, from a policy that refuses good ones', async () => {
     const { init, instantiateTables, createMemory } = await fresh();
-    const broken = await refusal(init({ bytes: new Uint8Array([0, 97, 115, 109, 9]) }));
+    const broken = await rejectionOf(init({ bytes: new Uint8Array([0, 97, 115, 109, 9]) }));
     expect(broken).toBeInstanceOf(WebAssembly.CompileError);
     expect(broken.code).toBeUndefined();
     const cause = new WebAssembly.CompileError('not here');
     const compile = vi.spyOn(WebAssembly, 'compile').mockRejectedValue(cause);
     try {
-      const error = await refusal(init({ bytes: new Uint8Array(wasm) }));
+      const error = await rejectionOf(init({ bytes: new Uint8Array(wasm) }));
       expect(error).toBeInstanceOf(TypeError);
       expect([error.code, error.cause]).toEqual(['ERR_COMPILE_FORBIDDEN', cause]);
       expect(error.message).toBe(
@@ -206,7 +196,7 @@ describe('an engine without SIMD', () => {
         thrownBy(() => instantiateTables(createMemory(1))),
         thrownBy(() => instantiateEngine(createMemory(1))),
         thrownBy(() => instantiateEngine(createMemory(1, true))),
-        await refusal(init()),
+        await rejectionOf(init()),
       ];
       for (const error of errors) {
         expect(error).toBeInstanceOf(RangeError);
@@ -221,7 +211,7 @@ describe('an engine without SIMD', () => {
     vi.stubGlobal('WebAssembly', undefined);
     try {
       const { createMemory, init } = await fresh();
-      const errors = [thrownBy(() => createMemory(1)), await refusal(init())];
+      const errors = [thrownBy(() => createMemory(1)), await rejectionOf(init())];
       expect(errors.map((error) => [error.name, error.message])).toEqual([
         ['RangeError', message],
         ['RangeError', message],

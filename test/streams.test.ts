@@ -5,6 +5,7 @@ import { MinHashLsh } from '../src/min-hash-lsh.js';
 import type { Progress } from '../src/progress.js';
 import { SnapshotError } from '../src/snapshot.js';
 import { VectorIndex } from '../src/vector-index.js';
+import { rejectionOf } from './answers.js';
 import { expectSameBits, uniform } from './arena.js';
 import { clumpedRows, normals } from './data.js';
 import { CLASSES, loadAs, randomCodes, randomSets, seeds } from './mutations.js';
@@ -50,15 +51,6 @@ function joined(chunks: Uint8Array[]): Uint8Array {
   return new Uint8Array(Buffer.concat(chunks));
 }
 
-async function rejection(promise: Promise<unknown>): Promise<Error & { code?: string; reason?: string }> {
-  try {
-    await promise;
-  } catch (error) {
-    return error as Error;
-  }
-  throw new Error('expected a rejection');
-}
-
 const SNAPSHOTS = seeds();
 
 describe.each(SNAPSHOTS)('a stream of a %s: %s', (kind, _, bytes) => {
@@ -90,7 +82,7 @@ describe.each(SNAPSHOTS)('a stream of a %s: %s', (kind, _, bytes) => {
     const next = uniform(bytes.length);
     for (let i = 0; i < 40; i++) {
       const length = i < 3 ? i : Math.floor(bytes.length * next());
-      const error = await rejection(Class.loadFrom(streamOf(bytes.slice(0, length))));
+      const error = await rejectionOf(Class.loadFrom(streamOf(bytes.slice(0, length))));
       expect(error).toBeInstanceOf(SnapshotError);
       expect(error.reason).toBe('length');
       expect(error.message).toContain(`got ${length}`);
@@ -98,7 +90,7 @@ describe.each(SNAPSHOTS)('a stream of a %s: %s', (kind, _, bytes) => {
     for (const chunk of [1, 1000, 1e9]) {
       const longer = new Uint8Array(bytes.length + 1);
       longer.set(bytes);
-      const error = await rejection(Class.loadFrom(streamOf(longer, () => chunk)));
+      const error = await rejectionOf(Class.loadFrom(streamOf(longer, () => chunk)));
       expect([error.name, error.reason]).toEqual(['SnapshotError', 'length']);
       expect(error.message).toContain(`got ${bytes.length + 1}`);
     }
@@ -110,7 +102,7 @@ describe.each(SNAPSHOTS)('a stream of a %s: %s', (kind, _, bytes) => {
       const changed = bytes.slice();
       changed[Math.floor(bytes.length * next())] ^= 1 << Math.floor(8 * next());
       const stream = streamOf(changed);
-      const error = await rejection(Class.loadFrom(stream));
+      const error = await rejectionOf(Class.loadFrom(stream));
       expect(error).toBeInstanceOf(SnapshotError);
       expect(stream.locked).toBe(false);
     }
@@ -119,10 +111,10 @@ describe.each(SNAPSHOTS)('a stream of a %s: %s', (kind, _, bytes) => {
   it('that fails or stands still leaves the caller its reason', async () => {
     for (const length of [0, 30, 100, bytes.length - 1, bytes.length]) {
       const failing = streamOf(bytes.slice(0, length), () => 50, 'fail');
-      expect((await rejection(Class.loadFrom(failing))).message).toBe('the line is cut');
+      expect((await rejectionOf(Class.loadFrom(failing))).message).toBe('the line is cut');
       const still = streamOf(bytes.slice(0, length), () => 50, 'stall');
       const controller = new AbortController();
-      const loading = rejection(Class.loadFrom(still, { signal: controller.signal }));
+      const loading = rejectionOf(Class.loadFrom(still, { signal: controller.signal }));
       await new Promise((resolve) => setTimeout(resolve, 2));
       const reason = new Error('no patience');
       controller.abort(reason);
@@ -133,7 +125,7 @@ describe.each(SNAPSHOTS)('a stream of a %s: %s', (kind, _, bytes) => {
   });
 
   it('has limits', async () => {
-    const error = await rejection(Class.loadFrom(streamOf(bytes), { maxBytes: bytes.length - 1 }));
+    const error = await rejectionOf(Class.loadFrom(streamOf(bytes), { maxBytes: bytes.length - 1 }));
     expect(error).toMatchObject({ code: 'ERR_SNAPSHOT', reason: 'limit' });
   });
 });
@@ -212,7 +204,7 @@ describe('while an index is written to a stream', () => {
 
   it.each(cases)('a %s that is disposed of ends the writing', async (_, saved) => {
     const { stream, ends } = sink();
-    const saving = rejection(saved.saveTo(stream, { sliceMs: 0 }));
+    const saving = rejectionOf(saved.saveTo(stream, { sliceMs: 0 }));
     saved.dispose();
     expect((await saving).code).toBe('ERR_DISPOSED');
     expect(ends).toHaveLength(1);
@@ -305,7 +297,7 @@ describe('the proof of what was read', () => {
         },
       },
     );
-    expect(await rejection(loading)).toBe(reason);
+    expect(await rejectionOf(loading)).toBe(reason);
     expect(left).toBe(1);
   });
 });
@@ -325,10 +317,12 @@ describe('saveTo', () => {
 
   it('obeys a signal, before and in the middle, also where the stream takes nothing', async () => {
     const reason = new Error('enough');
-    expect(await rejection(index.saveTo(sink().stream, { signal: AbortSignal.abort(reason) }))).toBe(reason);
+    expect(await rejectionOf(index.saveTo(sink().stream, { signal: AbortSignal.abort(reason) }))).toBe(
+      reason,
+    );
     const controller = new AbortController();
     const stalled = new WritableStream<Uint8Array>({ write: () => new Promise(() => {}) });
-    const saving = rejection(index.saveTo(stalled, { signal: controller.signal }));
+    const saving = rejectionOf(index.saveTo(stalled, { signal: controller.signal }));
     await new Promise((resolve) => setTimeout(resolve, 5));
     controller.abort(reason);
     expect(await saving).toBe(reason);
@@ -343,7 +337,7 @@ describe('saveTo', () => {
         if (written > 500_000) throw new Error('no space left');
       },
     });
-    expect((await rejection(index.saveTo(full))).message).toBe('no space left');
+    expect((await rejectionOf(index.saveTo(full))).message).toBe('no space left');
     expectSameBits(index.save(), bytes, 'the bytes');
   });
 
@@ -396,7 +390,7 @@ describe('saveTo', () => {
       onProgress: () => controller.abort(reason),
     };
     const { stream, ends } = sink();
-    expect(await rejection(index.saveTo(stream, options))).toBe(reason);
+    expect(await rejectionOf(index.saveTo(stream, options))).toBe(reason);
     expect(ends).toEqual([reason]);
   });
 
@@ -422,8 +416,8 @@ describe('saveTo', () => {
     const [to, from, changed] = [sink().stream, streamOf(bytes), streamOf(broken)];
     await index.saveTo(to, { signal });
     await VectorIndex.loadFrom(from, { signal });
-    await rejection(index.saveTo(full, { signal }));
-    await rejection(VectorIndex.loadFrom(changed, { signal }));
+    await rejectionOf(index.saveTo(full, { signal }));
+    await rejectionOf(VectorIndex.loadFrom(changed, { signal }));
     expect(counts).toEqual({ added: 4, removed: 4 });
     for (const stream of [to, from, full, changed]) expect(stream.locked).toBe(false);
     // Without setImmediate turns go by a channel, which is closed as well.
@@ -454,7 +448,7 @@ describe('saveTo', () => {
 
   it('tells how many bytes there must be, where a stream ends early', async () => {
     const said = async (length: number): Promise<string> =>
-      (await rejection(VectorIndex.loadFrom(streamOf(bytes.slice(0, length))))).message;
+      (await rejectionOf(VectorIndex.loadFrom(streamOf(bytes.slice(0, length))))).message;
     for (const length of [0, 1, 63])
       expect(await said(length)).toContain(
         `expected at least 64 bytes, got ${length} and the end of the stream`,
@@ -472,26 +466,26 @@ describe('saveTo', () => {
       [VectorIndex.loadFrom(undefined as never), 'stream: expected a ReadableStream, got undefined'],
       [VectorIndex.loadFrom({} as never), 'stream: expected a ReadableStream, got Object'],
     ] as const) {
-      expect(await rejection(call)).toMatchObject({ code: 'ERR_ARGUMENT_TYPE', message });
+      expect(await rejectionOf(call)).toMatchObject({ code: 'ERR_ARGUMENT_TYPE', message });
     }
     expect(() => VectorIndex.load('no' as never)).toThrow(/^bytes: expected /);
     const [from, to] = [streamOf(bytes), sink().stream];
     from.getReader();
     to.getWriter();
     for (const call of [index.saveTo(to), VectorIndex.loadFrom(from)]) {
-      const error = await rejection(call);
+      const error = await rejectionOf(call);
       expect(error.message).toBe('stream: expected one that nobody else uses, got a locked one');
       expect(error.code).toBe('ERR_ARGUMENT_TYPE');
     }
     const texts = new ReadableStream({ start: (controller) => controller.enqueue('text') });
-    expect(await rejection(VectorIndex.loadFrom(texts as never))).toMatchObject({
+    expect(await rejectionOf(VectorIndex.loadFrom(texts as never))).toMatchObject({
       code: 'ERR_ARGUMENT_TYPE',
       message: 'stream: expected Uint8Arrays, got "text"',
     });
-    expect((await rejection(VectorIndex.loadFrom(streamOf(bytes), { maxRows: -1 }))).code).toBe(
+    expect((await rejectionOf(VectorIndex.loadFrom(streamOf(bytes), { maxRows: -1 }))).code).toBe(
       'ERR_ARGUMENT_RANGE',
     );
-    expect((await rejection(VectorIndex.loadFrom(streamOf(bytes), { sliceMs: -1 }))).code).toBe(
+    expect((await rejectionOf(VectorIndex.loadFrom(streamOf(bytes), { sliceMs: -1 }))).code).toBe(
       'ERR_ARGUMENT_RANGE',
     );
   });
